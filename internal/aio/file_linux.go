@@ -1,0 +1,201 @@
+package aio
+
+import (
+	"bytes"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ODirect is O_DIRECT, which has another value on almost every architecture.
+const ODirect = syscall.O_DIRECT
+
+// PreadNoWait wraps preadv2(2) with RWF_NOWAIT: it reads what the page cache
+// has and returns EAGAIN where that is nothing. EOPNOTSUPP says that the file
+// system cannot tell, ENOSYS that the kernel is older than 4.6; both are
+// errors.ErrUnsupported.
+//
+// A count of 0 does not prove the end of the file: Linux 5.9 and 5.10 return it
+// for a page that is not cached (readv(2), BUGS). Neither does a short count.
+func PreadNoWait(fd int, p []byte, off int64) (int, error) {
+	// preadv2 takes -1 for the position of the open file.
+	if off < 0 {
+		return 0, syscall.EINVAL
+	}
+	v := MakeIovec(p)
+	low, high := splitOffset(off)
+	for {
+		// A Syscall, since ext4 sleeps for cold metadata in spite of the flag.
+		n, _, errno := syscall.Syscall6(unix.SYS_PREADV2, uintptr(fd),
+			uintptr(unsafe.Pointer(&v)), 1, low, high, unix.RWF_NOWAIT)
+		if errno == syscall.EINTR {
+			continue
+		}
+		runtime.KeepAlive(p)
+		return count(n, errno)
+	}
+}
+
+// splitOffset returns the pos_l and pos_h of preadv2. Each is an unsigned long;
+// where one holds the whole offset the kernel shifts the other out. Shifting
+// by the word size in two steps is that shift for either size.
+func splitOffset(off int64) (low, high uintptr) {
+	return uintptr(off), uintptr(uint64(off) >> (bitsPerWord / 2) >> (bitsPerWord / 2))
+}
+
+const bitsPerWord = 8 * unsafe.Sizeof(uintptr(0))
+
+// Preadv wraps one preadv(2) into the first MaxIovecs of bufs.
+func Preadv(fd int, bufs [][]byte, off int64) (n int, err error) {
+	bufs = bufs[:min(len(bufs), MaxIovecs)]
+	err = ignoringEINTR(func() (err error) {
+		n, err = unix.Preadv(fd, bufs, off)
+		return err
+	})
+	return max(n, 0), err // n is -1 beside an error
+}
+
+// Pwritev wraps one pwritev(2) of the first MaxIovecs of bufs.
+func Pwritev(fd int, bufs [][]byte, off int64) (n int, err error) {
+	bufs = bufs[:min(len(bufs), MaxIovecs)]
+	err = ignoringEINTR(func() (err error) {
+		n, err = unix.Pwritev(fd, bufs, off)
+		return err
+	})
+	return max(n, 0), err
+}
+
+// Fdatasync wraps fdatasync(2).
+func Fdatasync(fd int) error {
+	return ignoringEINTR(func() error { return unix.Fdatasync(fd) })
+}
+
+// Allocate wraps fallocate(2) with mode 0: it allocates the range and makes the
+// file at least off+size long. Only with the length does an ext4 direct write
+// into the range stop being one that extends the file, and so a blocking one.
+func Allocate(fd int, off, size int64) error {
+	return ignoringEINTR(func() error { return unix.Fallocate(fd, 0, off, size) })
+}
+
+// StatusFlags wraps fcntl(2) with F_GETFL: the access mode and the O_ flags.
+func StatusFlags(fd int) (int, error) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return 0, err
+	}
+	return flags, nil
+}
+
+// SetDirect turns O_DIRECT on or off, for everyone who shares the open file.
+// EINVAL says that the file system has no direct I/O. It reads the flags and
+// writes them back: two callers at once may lose each other's change.
+func SetDirect(fd int, on bool) error {
+	flags, err := StatusFlags(fd)
+	if err != nil {
+		return err
+	}
+	if on {
+		flags |= ODirect
+	} else {
+		flags &^= ODirect
+	}
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
+	return err
+}
+
+// FileSystem wraps fstatfs(2): the type of the file system that fd is on.
+func FileSystem(fd int) (FSType, error) {
+	var st unix.Statfs_t
+	err := ignoringEINTR(func() error { return unix.Fstatfs(fd, &st) })
+	if err != nil {
+		return 0, err
+	}
+	// A word that is signed on most 32-bit architectures: a magic with the top
+	// bit set (btrfs) would not compare equal there without the detour.
+	return FSType(uint32(st.Type)), nil
+}
+
+// DirectAlignment wraps statx(2) with STATX_DIOALIGN (Linux 6.1) and
+// STATX_DIO_READ_ALIGN. It reports false where the kernel does not say, as for
+// btrfs and tmpfs, and where it says that the file has no direct I/O.
+func DirectAlignment(fd int) (Alignment, bool) {
+	var st unix.Statx_t
+	err := ignoringEINTR(func() error {
+		return unix.Statx(fd, "", unix.AT_EMPTY_PATH,
+			unix.STATX_DIOALIGN|unix.STATX_DIO_READ_ALIGN, &st)
+	})
+	if err != nil {
+		return Alignment{}, false
+	}
+	return statxAlignment(&st)
+}
+
+func statxAlignment(st *unix.Statx_t) (Alignment, bool) {
+	if st.Mask&unix.STATX_DIOALIGN == 0 ||
+		st.Dio_mem_align == 0 || st.Dio_offset_align == 0 {
+		return Alignment{}, false
+	}
+	a := Alignment{
+		Memory:     int(st.Dio_mem_align),
+		Offset:     int(st.Dio_offset_align),
+		ReadOffset: int(st.Dio_offset_align),
+	}
+	if st.Mask&unix.STATX_DIO_READ_ALIGN != 0 && st.Dio_read_offset_align != 0 {
+		a.ReadOffset = int(st.Dio_read_offset_align)
+	}
+	return a, true
+}
+
+// Limits reads /proc/sys/fs/aio-nr and /proc/sys/fs/aio-max-nr: how many
+// requests the contexts of the machine were set up for, and how many they may.
+func Limits() (nr, max int64, err error) {
+	if nr, err = readNumber("/proc/sys/fs/aio-nr"); err != nil {
+		return 0, 0, err
+	}
+	if max, err = readNumber("/proc/sys/fs/aio-max-nr"); err != nil {
+		return 0, 0, err
+	}
+	return nr, max, nil
+}
+
+func readNumber(name string) (int64, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
+}
+
+// ignoringEINTR repeats a call that a signal cut short. The Go runtime's
+// handlers ask for SA_RESTART, which not every file system honours.
+func ignoringEINTR(call func() error) error {
+	for {
+		if err := call(); err != syscall.EINTR {
+			return err
+		}
+	}
+}
+
+// BlockSize returns the block size of fd's file system in bytes, or 0 where it
+// cannot be told (fstatfs(2), f_bsize).
+func BlockSize(fd int) int64 {
+	var st unix.Statfs_t
+	if err := ignoringEINTR(func() error { return unix.Fstatfs(fd, &st) }); err != nil {
+		return 0
+	}
+	return int64(st.Bsize)
+}
+
+// Size returns the size of the file in bytes (fstat(2)), without allocating,
+// except on loong64: x/sys has to go through statx(2) and its path there.
+func Size(fd int) (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, err
+	}
+	return st.Size, nil
+}

@@ -1,0 +1,68 @@
+//go:build !linux
+
+package aio
+
+import "syscall"
+
+// ODirect is 0: there is no such flag here.
+const ODirect = 0
+
+// errUnsupported is errors.ErrUnsupported, as syscall.Errno matches it.
+const errUnsupported = syscall.ENOSYS
+
+// Setup returns ENOSYS: native AIO is a Linux interface.
+func Setup(int) (Context, error) { return nil, errUnsupported }
+
+// An EventFD cannot be made here.
+type EventFD struct{}
+
+// NewEventFD returns ENOSYS.
+func NewEventFD() (*EventFD, error) { return nil, errUnsupported }
+
+// FD returns -1.
+func (*EventFD) FD() int { return -1 }
+
+// Wait returns ENOSYS.
+func (*EventFD) Wait() error { return errUnsupported }
+
+// Signal returns ENOSYS.
+func (*EventFD) Signal() error { return errUnsupported }
+
+// Close returns ENOSYS.
+func (*EventFD) Close() error { return errUnsupported }
+
+// PreadNoWait returns ENOSYS.
+func PreadNoWait(int, []byte, int64) (int, error) { return 0, errUnsupported }
+
+// Preadv returns ENOSYS.
+func Preadv(int, [][]byte, int64) (int, error) { return 0, errUnsupported }
+
+// Pwritev returns ENOSYS.
+func Pwritev(int, [][]byte, int64) (int, error) { return 0, errUnsupported }
+
+// Fdatasync returns ENOSYS.
+func Fdatasync(int) error { return errUnsupported }
+
+// Allocate returns ENOSYS.
+func Allocate(int, int64, int64) error { return errUnsupported }
+
+// StatusFlags returns ENOSYS.
+func StatusFlags(int) (int, error) { return 0, errUnsupported }
+
+// SetDirect returns ENOSYS.
+func SetDirect(int, bool) error { return errUnsupported }
+
+// FileSystem returns ENOSYS.
+func FileSystem(int) (FSType, error) { return 0, errUnsupported }
+
+// DirectAlignment reports false.
+func DirectAlignment(int) (Alignment, bool) { return Alignment{}, false }
+
+// Limits returns ENOSYS.
+func Limits() (nr, max int64, err error) { return 0, 0, errUnsupported }
+
+// BlockSize returns 0.
+func BlockSize(int) int64 { return 0 }
+
+// Size returns ENOSYS.
+func Size(int) (int64, error) { return 0, errUnsupported }
