@@ -1,0 +1,227 @@
+package asyncfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// ErrAbandoned is in the error of a wait that ended before its operation did.
+// The operation goes on: its buffer belongs to the kernel until Done is closed,
+// and Wait or Result still give its outcome.
+var ErrAbandoned = errors.New("asyncfile: wait ended before the operation; its buffer is in use until Done is closed")
+
+// A Future is the result of one operation, which is written once, when the
+// operation has ended. Any number of goroutines may wait for it in any of the
+// ways below, at the same time and afterwards. What the operation did happens
+// before its result can be seen.
+//
+// Futures are made by the methods of AsyncFile.
+type Future struct {
+	// The result: written before resolved is set, read after it is seen set.
+	n      int
+	err    error
+	offset int64
+
+	resolved atomic.Bool
+	// pending is released once, by resolve. A WaitGroup lets any number of
+	// goroutines park without allocating a channel for them.
+	pending sync.WaitGroup
+
+	mu       sync.Mutex
+	done     chan struct{} // made when Done is first asked for
+	watchers *watcher      // of WaitAny
+}
+
+// closedChan is what Done answers for a Future that was resolved before.
+var closedChan = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// newFuture returns a Future that waits to be resolved.
+func newFuture() *Future {
+	f := new(Future)
+	f.pending.Add(1)
+	return f
+}
+
+// deliver resolves the Future with the outcome of its operation.
+func (f *Future) deliver(c Completion) { f.resolve(c.N, c.Err, c.Offset) }
+
+// resolve writes the result and wakes whoever waits. It is called once.
+func (f *Future) resolve(n int, err error, offset int64) {
+	f.n, f.err, f.offset = n, err, offset
+	f.mu.Lock()
+	f.resolved.Store(true)
+	if f.done != nil {
+		close(f.done)
+	}
+	for w := f.watchers; w != nil; w = w.next {
+		w.signal()
+	}
+	f.watchers = nil
+	f.mu.Unlock()
+	f.pending.Done()
+}
+
+// Done returns a channel that is closed when the operation has ended, for use
+// in a select. From then on the buffer is the caller's again and Result has the
+// outcome. The channel is made when Done is first called: who only waits does
+// not pay for it.
+func (f *Future) Done() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.done == nil {
+		if f.resolved.Load() {
+			f.done = closedChan
+		} else {
+			f.done = make(chan struct{})
+		}
+	}
+	return f.done
+}
+
+// Wait blocks until the operation has ended and returns what the same call on
+// an os.File would have returned: the number of bytes transferred, and an error
+// if there were fewer than asked.
+func (f *Future) Wait() (n int, err error) {
+	if !f.resolved.Load() {
+		f.pending.Wait()
+	}
+	return f.n, f.err
+}
+
+// WaitContext waits like Wait, but no longer than ctx lives. A result that is
+// there wins over a context that is dead. Where the wait ends first, the
+// operation is abandoned, not undone: n is 0, and err answers errors.Is for
+// both ErrAbandoned and ctx.Err().
+func (f *Future) WaitContext(ctx context.Context) (n int, err error) {
+	if f.resolved.Load() || ctx.Done() == nil {
+		return f.Wait()
+	}
+	select {
+	case <-f.Done():
+	case <-ctx.Done():
+		if !f.resolved.Load() {
+			return 0, abandoned(ctx)
+		}
+	}
+	return f.n, f.err
+}
+
+// Result returns the outcome if the operation has ended; ok reports whether it
+// has. It never blocks.
+func (f *Future) Result() (n int, err error, ok bool) {
+	if !f.resolved.Load() {
+		return 0, nil, false
+	}
+	return f.n, f.err, true
+}
+
+// Offset waits like Wait and returns the offset in bytes at which the operation
+// began: for Append, where the data went.
+func (f *Future) Offset() int64 {
+	f.Wait()
+	return f.offset
+}
+
+// WaitAll waits until all futures are done and returns the first error, in the
+// order of its arguments.
+func WaitAll(futures ...*Future) error {
+	var first error
+	for _, f := range futures {
+		if _, err := f.Wait(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// WaitAny waits until at least one of futures is done, no longer than ctx
+// lives, and returns its index and the error of its operation. Of several that
+// are done the one with the lowest index wins, and any wins over a dead context.
+// Where ctx ends first, or there is no future, the index is -1; the error then
+// answers errors.Is as that of WaitContext does.
+func WaitAny(ctx context.Context, futures ...*Future) (int, error) {
+	if len(futures) == 0 {
+		return -1, errors.New("asyncfile: WaitAny needs at least one future")
+	}
+	if i := firstDone(futures); i >= 0 {
+		return i, futures[i].err
+	}
+	any := make(chan struct{}, 1)
+	watchers := make([]watcher, len(futures))
+	for i, f := range futures {
+		watchers[i].c = any
+		f.watch(&watchers[i])
+	}
+	defer func() {
+		for i, f := range futures {
+			f.unwatch(&watchers[i])
+		}
+	}()
+	select {
+	case <-any:
+	case <-ctx.Done():
+	}
+	if i := firstDone(futures); i >= 0 {
+		return i, futures[i].err
+	}
+	return -1, abandoned(ctx)
+}
+
+// firstDone returns the lowest index of a future that is done, or -1.
+func firstDone(futures []*Future) int {
+	for i, f := range futures {
+		if f.resolved.Load() {
+			return i
+		}
+	}
+	return -1
+}
+
+// A watcher is one WaitAny's interest in one Future. c has room for one signal,
+// which stands for any number of them.
+type watcher struct {
+	c    chan struct{}
+	next *watcher
+}
+
+func (w *watcher) signal() {
+	select {
+	case w.c <- struct{}{}:
+	default:
+	}
+}
+
+// watch has w signalled when f is resolved, or at once if it is.
+func (f *Future) watch(w *watcher) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.resolved.Load() {
+		w.signal()
+		return
+	}
+	w.next, f.watchers = f.watchers, w
+}
+
+// unwatch forgets w, so that a long operation does not collect the watchers of
+// every WaitAny that it took part in.
+func (f *Future) unwatch(w *watcher) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for p := &f.watchers; *p != nil; p = &(*p).next {
+		if *p == w {
+			*p = w.next
+			return
+		}
+	}
+}
+
+func abandoned(ctx context.Context) error {
+	return fmt.Errorf("%w: %w", ErrAbandoned, ctx.Err())
+}

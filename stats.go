@@ -1,0 +1,74 @@
+package asyncfile
+
+import (
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// Stats counts what a Ring has done since it was made. All counts but InFlight
+// only grow. They are read one after the other while work goes on, so sums over
+// several need not be exact.
+type Stats struct {
+	Submitted uint64 // operations begun, those answered at once included
+	Completed uint64 // operations ended
+	InFlight  int    // operations that hold a place in the queue now
+
+	Submits    uint64        // io_submit calls
+	SubmitTime time.Duration // spent inside io_submit: much of it means that the file system blocks there
+	Stalls     uint64        // io_submit calls that found no room (EAGAIN) and were repeated
+	Strays     uint64        // events that belonged to no operation in flight: 0, or memory was corrupted
+
+	ShortTransfers uint64 // short transfers that were continued
+	Offloaded      uint64 // operations that a worker carried out or submitted
+	Inline         uint64 // operations that the caller carried out: the page cache had the data
+	Errors         uint64 // operations that ended with an error other than io.EOF
+
+	BytesRead    uint64
+	BytesWritten uint64
+}
+
+// counters is Stats as it is counted.
+type counters struct {
+	Submitted, Completed      atomic.Uint64
+	Submits, SubmitNanos      atomic.Uint64
+	Stalls, Strays            atomic.Uint64
+	ShortTransfers            atomic.Uint64
+	Offloaded, Inline, Errors atomic.Uint64
+	BytesRead, BytesWritten   atomic.Uint64
+}
+
+// count adds the outcome of an operation.
+func (s *counters) count(c *Completion) {
+	if c.N > 0 {
+		if c.Op.writes() {
+			s.BytesWritten.Add(uint64(c.N))
+		} else {
+			s.BytesRead.Add(uint64(c.N))
+		}
+	}
+	if c.Err != nil && c.Err != io.EOF {
+		s.Errors.Add(1)
+	}
+	s.Completed.Add(1)
+}
+
+// Stats returns what the Ring has done. It is safe for concurrent use.
+func (r *Ring) Stats() Stats {
+	s := &r.stats
+	return Stats{
+		Submitted:      s.Submitted.Load(),
+		Completed:      s.Completed.Load(),
+		InFlight:       len(r.requests) - len(r.free),
+		Submits:        s.Submits.Load(),
+		SubmitTime:     time.Duration(s.SubmitNanos.Load()),
+		Stalls:         s.Stalls.Load(),
+		Strays:         s.Strays.Load(),
+		ShortTransfers: s.ShortTransfers.Load(),
+		Offloaded:      s.Offloaded.Load(),
+		Inline:         s.Inline.Load(),
+		Errors:         s.Errors.Load(),
+		BytesRead:      s.BytesRead.Load(),
+		BytesWritten:   s.BytesWritten.Load(),
+	}
+}
