@@ -47,6 +47,8 @@ type AsyncFile struct {
 	users   atomic.Int64  // operations begun and not ended; negative once closed
 	drained chan struct{} // signalled when users of a closed file end; has room for one
 
+	view File // what File returns
+
 	mu       sync.Mutex
 	barrier  barrier
 	gate     *gate // nil where writes beyond the end do not block
@@ -140,6 +142,7 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		return nil, err
 	}
 	f.setRoutes(info)
+	f.initView(capable(info))
 	f.cleanup = runtime.AddCleanup(f, func(release func() error) { go release() }, f.release)
 	return f, nil
 }
@@ -181,10 +184,7 @@ func (f *AsyncFile) directError(err error) error {
 
 // attach finds the Ring that the file runs on.
 func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
-	// Native AIO has a meaning for what has offsets and a device.
-	mode := info.Mode()
-	capable := mode.IsRegular() || mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0
-	want := capable && (c.backend == BackendAIO || c.backend == BackendAuto && f.direct)
+	want := capable(info) && (c.backend == BackendAIO || c.backend == BackendAuto && f.direct)
 	f.release = func() error { return nil }
 	var err error
 	switch {
@@ -225,6 +225,13 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 	}
 	f.aio = want && f.ring.context != nil
 	return nil
+}
+
+// capable reports whether native AIO has a meaning for the file: whether it has
+// offsets and a device.
+func capable(info os.FileInfo) bool {
+	mode := info.Mode()
+	return mode.IsRegular() || mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0
 }
 
 // setRoutes learns from the file system which operations block where.
@@ -317,7 +324,7 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 	var batch requestQueue
 	for i := range ops {
 		futures[i] = newFuture()
-		f.begin(&ops[i], futures[i], nil, &batch)
+		f.begin(&ops[i], futures[i], nil, nil, &batch)
 	}
 	f.ring.submit(batch)
 	return futures
@@ -325,13 +332,13 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 
 func (f *AsyncFile) start(op Op) *Future {
 	future := newFuture()
-	f.submit(&op, future, nil)
+	f.submit(&op, future, nil, nil)
 	return future
 }
 
-func (f *AsyncFile) submit(op *Op, to sink, tag any) {
+func (f *AsyncFile) submit(op *Op, to sink, tag any, past <-chan struct{}) {
 	var batch requestQueue
-	f.begin(op, to, tag, &batch)
+	f.begin(op, to, tag, past, &batch)
 	if !batch.empty() {
 		f.ring.submit(batch)
 	}
@@ -339,8 +346,9 @@ func (f *AsyncFile) submit(op *Op, to sink, tag any) {
 
 // begin takes an operation in: it answers it on the spot, sees it on its way, or
 // adds it to batch, which the caller submits. It waits while the queue is full,
-// with batch submitted first.
-func (f *AsyncFile) begin(op *Op, to sink, tag any, batch *requestQueue) {
+// with batch submitted first. Where past is not nil it waits no longer than
+// until that is closed, and makes no system call that could hang.
+func (f *AsyncFile) begin(op *Op, to sink, tag any, past <-chan struct{}, batch *requestQueue) {
 	stats := &f.ring.stats
 	stats.Submitted.Add(1)
 	c := Completion{Op: op.Kind, File: f, Buf: op.Buf, Offset: op.Offset, Tag: tag}
@@ -351,7 +359,7 @@ func (f *AsyncFile) begin(op *Op, to sink, tag any, batch *requestQueue) {
 		return
 	}
 	want := op.size()
-	if f.answer(op, want, &c) {
+	if f.answer(op, want, past == nil, &c) {
 		stats.count(&c)
 		to.deliver(c)
 		f.leave()
@@ -361,8 +369,9 @@ func (f *AsyncFile) begin(op *Op, to sink, tag any, batch *requestQueue) {
 	if q == nil {
 		f.ring.submit(*batch)
 		*batch = requestQueue{}
-		if q = f.ring.acquire(); q == nil {
-			c.Err = f.pathError(op.Kind, fs.ErrClosed)
+		var err error
+		if q, err = f.ring.acquire(past); err != nil {
+			c.Err = f.pathError(op.Kind, err)
 			stats.count(&c)
 			to.deliver(c)
 			f.leave()
@@ -374,13 +383,14 @@ func (f *AsyncFile) begin(op *Op, to sink, tag any, batch *requestQueue) {
 	q.op.Bufs = bufs
 	q.file, q.sink, q.tag = f, to, tag
 	q.want, q.done = want, c.N
+	q.alone = past != nil
 	f.route(q, batch)
 }
 
 // answer carries out what needs no request: what os.File answers without a
 // system call, and reads of what the page cache holds. c is the outcome, or, in
-// N, how much of a read was there.
-func (f *AsyncFile) answer(op *Op, want int, c *Completion) bool {
+// N, how much of a read was there. mayCall allows it the system call for that.
+func (f *AsyncFile) answer(op *Op, want int, mayCall bool, c *Completion) bool {
 	switch {
 	case op.Kind > OpDatasync:
 		c.Err = f.pathError(op.Kind, invalid("Op.Kind %d", op.Kind))
@@ -404,7 +414,7 @@ func (f *AsyncFile) answer(op *Op, want int, c *Completion) bool {
 		return false
 	}
 	inline := op.Kind == OpRead || f.inMemory && op.Kind != OpAppend
-	return inline && !f.aio && want <= maxInline && f.answerCached(op, c)
+	return inline && mayCall && !f.aio && want <= maxInline && f.answerCached(op, c)
 }
 
 // maxInline is the largest operation, in bytes, that is carried out on its
@@ -480,7 +490,7 @@ func (f *AsyncFile) dispatch(q *request, batch *requestQueue) {
 	switch {
 	case !f.aio:
 		f.ring.offload(q)
-	case f.wouldBlock(q):
+	case q.alone || f.wouldBlock(q):
 		f.ring.offloadSubmit(q)
 	default:
 		batch.push(q)

@@ -249,26 +249,27 @@ func (r *Ring) Close() error {
 }
 
 // acquire takes a free slot, and waits for one while the queue is full: a
-// channel serves those who wait in the order in which they came. It returns nil
-// when the Ring is closed.
-func (r *Ring) acquire() *request {
+// channel serves those who wait in the order in which they came. It fails when
+// the Ring is closed, and when past is.
+func (r *Ring) acquire(past <-chan struct{}) (*request, error) {
 	if r.closed.Load() {
-		return nil
-	}
-	if q := r.tryAcquire(); q != nil {
-		return q
+		return nil, fs.ErrClosed
 	}
 	select {
 	case q := <-r.free:
-		return q
+		return q, nil
 	case <-r.closing:
-		return nil
+		return nil, fs.ErrClosed
+	case <-past:
+		return nil, os.ErrDeadlineExceeded
 	}
 }
 
-// tryAcquire is acquire for who cannot wait: nil also means that no slot is
-// free now.
+// tryAcquire takes a free slot, if there is one and the Ring is not closed.
 func (r *Ring) tryAcquire() *request {
+	if r.closed.Load() {
+		return nil
+	}
 	select {
 	case q := <-r.free:
 		return q

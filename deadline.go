@@ -1,0 +1,109 @@
+package asyncfile
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A deadline is a moment that can be moved while calls wait for it. The zero
+// deadline never comes. It is safe for concurrent use.
+type deadline struct {
+	set atomic.Bool // for who has none to pay no more than this look
+
+	mu    sync.Mutex
+	timer *time.Timer
+	past  chan struct{} // closed when the deadline has come; another after each move beyond it
+}
+
+// move sets the deadline to t; the zero time takes it away.
+func (d *deadline) move(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil && !d.timer.Stop() {
+		<-d.past // it has fired: let it finish before the channel is replaced
+	}
+	d.timer = nil
+	if d.past == nil || d.isPast() {
+		d.past = make(chan struct{})
+	}
+	d.set.Store(!t.IsZero())
+	switch wait := time.Until(t); {
+	case t.IsZero():
+	case wait <= 0:
+		close(d.past)
+	default:
+		past := d.past
+		d.timer = time.AfterFunc(wait, func() { close(past) })
+	}
+}
+
+func (d *deadline) isPast() bool {
+	select {
+	case <-d.past:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait returns a channel that is closed when the deadline comes, and nil where
+// there is none. A call that waits on it sees the deadline move, and sees it
+// taken away as one that never comes.
+func (d *deadline) wait() <-chan struct{} {
+	if !d.set.Load() {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.past
+}
+
+// maxPrivate is the largest part, in bytes, of a call with a deadline that is
+// carried out as one operation.
+const maxPrivate = 1 << 20
+
+// transferUntil carries out op in parts, each in a buffer of its own, and no
+// longer than until past is closed. A part that is given up goes on, but what
+// the kernel then writes or reads is that buffer, never the caller's.
+func (f *AsyncFile) transferUntil(op Op, past <-chan struct{}) (n int, err error) {
+	for {
+		part := op
+		p := op.Buf[n:]
+		p = p[:min(len(p), maxPrivate)]
+		part.Buf = AlignedBuffer(len(p))
+		part.Offset = op.Offset + int64(n)
+		if op.Kind.writes() {
+			copy(part.Buf, p)
+		}
+		m, err := f.await(f.startUntil(part, past), op.Kind, past)
+		if !op.Kind.writes() {
+			copy(p, part.Buf[:m])
+		}
+		if n += m; err != nil || n == len(op.Buf) {
+			return n, err
+		}
+	}
+}
+
+// await waits for a future, no longer than until past is closed.
+func (f *AsyncFile) await(future *Future, kind OpKind, past <-chan struct{}) (int, error) {
+	select {
+	case <-future.Done():
+	case <-past:
+		if _, _, ok := future.Result(); !ok {
+			return 0, f.pathError(kind, os.ErrDeadlineExceeded)
+		}
+	}
+	return future.Wait()
+}
+
+// startUntil is start for a caller that may not wait for anything beyond past,
+// not even a system call that hangs: it gives up waiting for a place, and leaves
+// every system call to a worker.
+func (f *AsyncFile) startUntil(op Op, past <-chan struct{}) *Future {
+	future := newFuture()
+	f.submit(&op, future, nil, past)
+	return future
+}
