@@ -119,13 +119,10 @@ func (g *gate) extend(batch requestQueue) (ready, refused requestQueue) {
 			continue
 		}
 		// Writes that follow one another, as appends do, are one range.
-		run, end := requestQueue{}, q.op.Offset
-		for run.push(q); ; run.push(q) {
-			end = q.end()
-			if q = batch.head; q == nil || q.op.Offset != end || !g.extends(q) {
-				break
-			}
-			batch.pop()
+		run, end := requestQueue{q, q}, q.end()
+		for next := batch.head; next != nil && next.op.Offset == end && g.extends(next); next = batch.head {
+			end = next.end()
+			run.push(batch.pop())
 		}
 		from := run.head.op.Offset
 		if err := aio.Allocate(g.file.fd, from, end-from); err != nil {

@@ -1,0 +1,90 @@
+// Package asyncfile reads and writes files asynchronously with Linux native AIO
+// (io_submit, io_getevents): a call such as WriteAt returns a Future at once, and
+// a dedicated completer goroutine resolves it.
+//
+//	f, err := asyncfile.Open("data", asyncfile.WithDirect(asyncfile.DirectPrefer))
+//	...
+//	read := f.ReadAt(p, 0) // returns at once
+//	...
+//	n, err := read.Wait() // or select on read.Done()
+//
+// It is for programs that keep many disk operations in flight, such as storage
+// engines and backup writers, where io_uring is refused: in containers, under
+// gVisor, on hosts with kernel.io_uring_disabled.
+//
+// # Nouns
+//
+// An [AsyncFile] is an open file. A [Future] is the handle on the result of one
+// operation; [WaitAll] and [WaitAny] wait for several. A [Queue] takes many
+// operations, on any files, and delivers each [Completion] on one channel. A
+// [File] is the blocking view of an AsyncFile, with all methods of *os.File. A
+// [Ring] carries out the operations of its files: one kernel AIO context, its
+// completer, and the workers for what would block. Files that name no Ring share
+// one.
+//
+// # Life of a read
+//
+// ReadAt takes a free slot of the Ring, or waits for one: that is the only thing
+// that a submission waits for. The slot holds the request: file, buffer,
+// progress. Its iocb goes to the kernel with io_submit, alone or with whatever
+// else is pending. When the device is done the kernel puts an event into the
+// completion ring; the completer, asleep in io_getevents or on an eventfd, reaps
+// it and finds the request by slot number and generation. A short transfer is
+// continued where it stopped. Otherwise the slot is freed and the Future
+// resolved. The completer then lets the goroutines that it woke run, sends what
+// they submit in one io_submit, and waits again. With nothing in flight it
+// sleeps, without a system call.
+//
+// # What runs where
+//
+// On a file with O_DIRECT (WithDirect) operations go to native AIO, where the
+// kernel lets the process use it. On a buffered file io_submit would do the I/O
+// before it returns, so there [BackendAuto] takes the pool instead: a read that
+// the page cache can answer is answered on the spot, anything else is done by one
+// of a few workers. [BackendAIO] sends buffered I/O through io_submit all the
+// same, from a worker. AsyncFile.Backend tells what a file runs on and
+// AsyncFile.Reason why.
+//
+// Direct writes that make a file larger block io_submit on ext4, and with it
+// every other io_submit on that file. They wait, in user space, for the file to
+// be extended by fallocate(2), and are then asynchronous like all others.
+//
+// # Buffers
+//
+// From the call until Done the buffer belongs to the kernel. The library keeps
+// buffer and file reachable until then, whatever the caller drops. A wait that
+// ends early, by a context or a deadline, abandons the operation: nothing takes a
+// request back from the kernel (io_cancel(2) does not work on files), and the
+// buffer is free only when Done is closed.
+//
+// # Errors
+//
+// Results are those of os.File. Fewer bytes than asked means an error: io.EOF,
+// bare, at the end of the file, and else a *fs.PathError with the operation, the
+// path and a syscall.Errno that answers errors.Is. After Close it holds
+// fs.ErrClosed. Options out of range answer errors.Is(err, os.ErrInvalid).
+//
+// # Order
+//
+// Operations in flight together complete in any order. Sync is a barrier: it
+// covers every write submitted on that file before it. Appends land in the order
+// of the calls. What an operation did happens before its Future's Done is closed.
+//
+// # Limits
+//
+// A Ring takes its queue depth out of fs.aio-max-nr, 65536 requests for the whole
+// machine by default. Where there is no room the depth is halved, down to 8, and
+// below that the error gives the numbers. One operation moves any number of
+// bytes; the kernel is given at most 0x7ffff000 at a time.
+//
+// # Words
+//
+// Ring: one kernel AIO context (aio_context_t) and its completion ring (struct
+// aio_ring). Queue depth: the most requests in flight on a Ring (nr_events of
+// io_setup, fio's iodepth). Request: one operation in flight. iocb, event: its
+// submission record and its completion record. Submit, in flight, reap: hand
+// iocbs to the kernel; submitted and not yet reaped; take events off the ring.
+// Completer: the goroutine that reaps and resolves. Drain: accept nothing new
+// and wait until nothing is in flight. Short transfer: fewer bytes than asked,
+// without an error. Abandon: stop waiting for an operation, which goes on.
+package asyncfile
