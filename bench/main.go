@@ -1,0 +1,205 @@
+// Command bench compares asyncfile with what else there is: fio, os.File, and
+// other Go libraries for asynchronous file I/O, all in one run, taking turns, on
+// the same file. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if text := os.Getenv(jobVariable); text != "" {
+		// Goroutines in os.File take a thread each; the runtime's limit of 10000
+		// is a bit too low for what P8 asks.
+		debug.SetMaxThreads(20_000)
+		exitOn(runChild(text, os.Stdout))
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := bench(ctx, os.Args[1:], os.Stdout)
+	stop()
+	exitOn(err)
+}
+
+func exitOn(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the command line.
+type settings struct {
+	quick, targets bool
+	dir, out       string
+	size           int64
+	rounds         int
+	only           string
+}
+
+func parseFlags(args []string) (settings, error) {
+	var s settings
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.BoolVar(&s.quick, "quick", false, "a first impression, in a minute")
+	flags.BoolVar(&s.targets, "targets", false, "the project's targets P1 to P12, and whether each holds")
+	flags.StringVar(&s.dir, "dir", os.TempDir(), "`folder` for the test file: its disk is the one measured")
+	flags.StringVar(&s.out, "out", "results", "`folder` for the tables, the CSV file and the pictures")
+	flags.Int64Var(&s.size, "size", 1024, "size of the test file, in `MiB`")
+	flags.IntVar(&s.rounds, "rounds", 0, "`number` of rounds (default 3, with -targets 5)")
+	flags.StringVar(&s.only, "only", "", "measure only the cells whose description matches this `regexp`")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case s.quick && s.targets:
+		return s, errors.New("-quick and -targets exclude each other")
+	case s.size < 64:
+		return s, fmt.Errorf("-size %d: use 64 MiB or more", s.size)
+	case s.targets && s.rounds != 0 && s.rounds < 5:
+		return s, fmt.Errorf("-rounds %d: targets take five rounds or more", s.rounds)
+	}
+	return s, nil
+}
+
+// settle is how long disks get to digest the test files before they are measured:
+// some stall for seconds after a gibibyte.
+const settle = 3 * time.Second
+
+func bench(ctx context.Context, args []string, out io.Writer) (err error) {
+	s, err := parseFlags(args)
+	if err != nil {
+		return err
+	}
+	p, err := s.plan()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "writing the test files ...")
+	places, err := makePlaces(placesOf(p), s.dir, s.size<<20)
+	if err != nil {
+		return err
+	}
+	defer closePlaces(places)
+	temp, err := os.MkdirTemp("", "asyncfile-bench-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	r, err := newRunner(ctx, places, temp, p.contenders)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.out, 0o777); err != nil {
+		return err
+	}
+	time.Sleep(settle)
+	if s.targets {
+		return s.runTargets(r, places, out)
+	}
+	return s.runPlan(r, p, places, out)
+}
+
+// plan returns what is to be measured.
+func (s settings) plan() (plan, error) {
+	p := fullPlan()
+	switch {
+	case s.quick:
+		p = quickPlan()
+	case s.targets:
+		p = plan{rounds: 5}
+		for _, t := range targetPlans(5) {
+			p.cells = append(p.cells, t.cells...)
+		}
+	}
+	if s.rounds > 0 {
+		p.rounds = s.rounds
+	}
+	if s.only == "" || s.targets {
+		return p, nil
+	}
+	only, err := regexp.Compile(s.only)
+	if err != nil {
+		return p, fmt.Errorf("-only: %w", err)
+	}
+	p.cells = slices.DeleteFunc(p.cells, func(c cell) bool { return !only.MatchString(c.String()) })
+	if len(p.cells) == 0 {
+		return p, fmt.Errorf("-only %q matches none of the cells", s.only)
+	}
+	return p, nil
+}
+
+func placesOf(p plan) map[string]bool {
+	names := map[string]bool{"disk": true}
+	for _, c := range p.cells {
+		names[c.Place] = true
+	}
+	return names
+}
+
+func (s settings) runTargets(r *runner, places []*place, out io.Writer) error {
+	rounds := max(5, s.rounds)
+	claims, err := r.targets(rounds)
+	if err != nil {
+		return err
+	}
+	report := func(w io.Writer) error {
+		writeHead(w, fmt.Sprintf("Targets, medians of %d interleaved rounds", rounds), environment(places), r.skips)
+		return writeClaims(w, claims)
+	}
+	return errors.Join(report(out), s.write("targets.md", report),
+		s.write("targets.csv", func(w io.Writer) error { return writeCSV(w, r.runs) }))
+}
+
+func (s settings) runPlan(r *runner, p plan, places []*place, out io.Writer) error {
+	if err := r.do(p); err != nil {
+		return err
+	}
+	report := func(w io.Writer) error {
+		writeHead(w, fmt.Sprintf("Comparison, medians of %d interleaved rounds", p.rounds), environment(places), r.skips)
+		for _, c := range contenders() {
+			fmt.Fprintf(w, "- %s: %s\n", c.name, c.about)
+		}
+		fmt.Fprintln(w)
+		return writeTables(w, p, r.runs)
+	}
+	err := errors.Join(report(out), s.write("results.md", report),
+		s.write("results.csv", func(w io.Writer) error { return writeCSV(w, r.runs) }))
+	pictures, e := writePlots(s.out, r.runs)
+	for _, name := range pictures {
+		fmt.Fprintln(out, "picture:", name)
+	}
+	return errors.Join(err, e)
+}
+
+// write makes a file of the output folder.
+func (s settings) write(name string, report func(io.Writer) error) error {
+	f, err := os.Create(filepath.Join(s.out, name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(report(f), f.Close())
+}
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+
+func mapKeys(m map[int]bool) iter.Seq[int] { return maps.Keys(m) }

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"runtime/metrics"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// A result is what one run of one contender on one cell took.
+type result struct {
+	Ops, Bytes     int64
+	Seconds        float64
+	CPU            float64 // seconds, user and system
+	Switches       int64   // context switches, voluntary or not
+	Threads        int     // at most
+	Allocs         int64   // -1 where unknown
+	P50, P99, P999 time.Duration
+	Max            time.Duration // the longest latency
+	Value          float64       // of a task that measures one number
+	Notes          []string
+	Err            string // why there is no result
+}
+
+func (r result) ok() bool          { return r.Err == "" }
+func (r result) iops() float64     { return float64(r.Ops) / r.Seconds }
+func (r result) rate() float64     { return float64(r.Bytes) / r.Seconds }
+func (r result) cpuPerOp() float64 { return r.CPU / float64(r.Ops) * 1e6 } // microseconds
+func (r result) switchesPerOp() float64 {
+	return float64(r.Switches) / float64(r.Ops)
+}
+func (r result) allocsPerOp() float64 { return float64(r.Allocs) / float64(r.Ops) }
+
+// A usage is what this process has used between two moments.
+type usage struct {
+	Elapsed  time.Duration
+	CPU      time.Duration
+	Switches int64
+	Allocs   int64
+	Threads  int
+}
+
+// A meter measures the process that it is part of.
+type meter struct {
+	status  *os.File // /proc/self/status, nil where there is none
+	buf     [4096]byte
+	start   time.Time
+	rusage  syscall.Rusage
+	allocs  [2]metrics.Sample
+	before  int64
+	threads int
+}
+
+func startMeter() *meter {
+	m := &meter{}
+	m.status, _ = os.Open("/proc/self/status")
+	m.allocs[0].Name = "/gc/heap/allocs:objects"
+	m.allocs[1].Name = "/gc/heap/tiny/allocs:objects"
+	m.before = m.allocated()
+	syscall.Getrusage(syscall.RUSAGE_SELF, &m.rusage)
+	m.start = time.Now()
+	return m
+}
+
+func (m *meter) allocated() int64 {
+	metrics.Read(m.allocs[:])
+	return int64(m.allocs[0].Value.Uint64() + m.allocs[1].Value.Uint64())
+}
+
+// sample looks at the number of threads, now and then, for so long.
+func (m *meter) sample(d time.Duration) {
+	const period = 25 * time.Millisecond
+	for {
+		if m.status != nil {
+			n, _ := m.status.ReadAt(m.buf[:], 0)
+			m.threads = max(m.threads, statusField(m.buf[:n], "Threads"))
+		}
+		left := d - time.Since(m.start)
+		if left <= 0 {
+			return
+		}
+		time.Sleep(min(left, period))
+	}
+}
+
+func (m *meter) stop() usage {
+	u := usage{Elapsed: time.Since(m.start), Threads: m.threads}
+	var now syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &now)
+	u.Allocs = m.allocated() - m.before
+	cpu := func(r *syscall.Rusage) time.Duration { return time.Duration(r.Utime.Nano() + r.Stime.Nano()) }
+	u.CPU = cpu(&now) - cpu(&m.rusage)
+	u.Switches = int64(now.Nvcsw + now.Nivcsw - m.rusage.Nvcsw - m.rusage.Nivcsw)
+	if m.status != nil {
+		m.status.Close()
+	}
+	return u
+}
+
+// statusField returns a number out of a /proc/.../status file, or 0.
+func statusField(status []byte, name string) int {
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte(name+":")); ok {
+			n, _ := strconv.Atoi(string(bytes.TrimSpace(rest)))
+			return n
+		}
+	}
+	return 0
+}
