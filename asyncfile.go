@@ -133,7 +133,7 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		return nil, err
 	}
 	_, f.refuse = osf.WriteAt(nil, 0)
-	undo, err := f.setDirect(c.direct)
+	undo, err := f.setDirect(c.direct, info)
 	if err != nil {
 		return nil, err
 	}
@@ -149,12 +149,15 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 
 // setDirect sets O_DIRECT as mode says, and finds out whether it is set. undo
 // takes back what it did.
-func (f *AsyncFile) setDirect(mode DirectMode) (undo func(), err error) {
+func (f *AsyncFile) setDirect(mode DirectMode, info os.FileInfo) (undo func(), err error) {
 	undo = func() {}
 	flags, err := aio.StatusFlags(f.fd)
-	f.direct = err == nil && aio.ODirect != 0 && flags&aio.ODirect != 0
+	f.direct = err == nil && aio.ODirect != 0 && flags&aio.ODirect != 0 && capable(info)
 	if mode != DirectOff && !f.direct {
-		err := aio.SetDirect(f.fd, true)
+		err := error(syscall.EINVAL) // on a pipe the flag would mean packets
+		if capable(info) {
+			err = aio.SetDirect(f.fd, true)
+		}
 		if err != nil && mode == DirectRequire {
 			return undo, f.directError(err)
 		}
@@ -511,22 +514,22 @@ func (f *AsyncFile) wouldBlock(q *request) bool {
 	return b.writes || b.unit > 1 && (q.op.Offset|int64(q.want))%b.unit != 0
 }
 
-// ended does what waits for the end of q. It is called before q's outcome can
-// be seen, so that a Sync or an Append that follows finds it gone.
-func (f *AsyncFile) ended(q *request) {
+// ended counts q out and returns the requests that waited for its end. It is
+// called before q's outcome can be seen, so that a Sync or an Append that follows
+// finds it gone.
+func (f *AsyncFile) ended(q *request) (ready requestQueue) {
 	write := q.epoch != nil
 	if !write && f.gate == nil {
-		return
+		return ready
 	}
 	f.mu.Lock()
-	var ready requestQueue
+	defer f.mu.Unlock()
 	if write {
 		ready = f.barrier.leave(q)
 		f.appender.leave()
 	}
 	f.gate.leave(q)
-	f.mu.Unlock()
-	f.dispatchAll(ready)
+	return ready
 }
 
 // dispatchAll sends requests that were held.

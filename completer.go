@@ -99,6 +99,9 @@ func (c *completer) await() int {
 		if n := c.getEvents(0, 0); n > 0 {
 			return n
 		}
+		if r.broken != nil { // by that call: there is nothing to come
+			return 0
+		}
 	}
 	r.eventfd.Wait()
 	return 0 // the next turn reaps
@@ -157,9 +160,13 @@ func (c *completer) retry() {
 // and every request gets err from now on.
 func (c *completer) abort(err error) {
 	r, s := c.ring, &c.scratch
+	r.mu.Lock()
+	r.broken = err   // from here on nobody goes into io_submit,
+	r.awaitSubmits() // and now nobody is there
+	r.mu.Unlock()
 	r.context.Destroy()
 	r.mu.Lock()
-	r.broken, r.stalled = err, false
+	r.stalled = false
 	r.sweep(s)
 	r.endAll(s)
 	for r.sendPending(s) {

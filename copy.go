@@ -1,6 +1,7 @@
 package asyncfile
 
 import (
+	"errors"
 	"io"
 	"syscall"
 )
@@ -60,18 +61,21 @@ func (f *File) WriteTo(w io.Writer) (n int64, err error) {
 	if f.async.size()-start <= copyBlock {
 		return f.os().WriteTo(w)
 	}
-	n, err = f.async.pump(w, start)
-	f.os().Seek(start+n, io.SeekStart)
-	return n, err
+	return f.async.pump(w, start)
 }
 
-// pump writes the file, from offset off to its end, to w, with reads in flight
-// ahead of it.
-func (f *AsyncFile) pump(w io.Writer, off int64) (n int64, err error) {
+// errInvalidWrite is what io.Copy says of a Write that returned a count that
+// cannot be.
+var errInvalidWrite = errors.New("invalid write result")
+
+// pump writes the file, from offset start to its end, to w, with reads in flight
+// ahead of it. It leaves the cursor behind what w took, also where w panics.
+func (f *AsyncFile) pump(w io.Writer, start int64) (n int64, err error) {
 	type block struct {
 		buf  []byte
 		read *Future
 	}
+	off := start
 	ahead := make([]block, 0, copyDepth) // in order of their offsets
 	for len(ahead) < copyDepth {
 		b := block{buf: AlignedBuffer(copyBlock)}
@@ -83,12 +87,19 @@ func (f *AsyncFile) pump(w io.Writer, off int64) (n int64, err error) {
 		for _, b := range ahead {
 			b.read.Wait()
 		}
+		f.osf.Seek(start+n, io.SeekStart)
 	}()
 	for {
 		b := ahead[0]
 		got, readErr := b.read.Wait()
 		if got > 0 {
 			m, err := w.Write(b.buf[:got])
+			if m < 0 || m > got {
+				m = 0
+				if err == nil {
+					err = errInvalidWrite
+				}
+			}
 			n += int64(m)
 			if err == nil && m < got {
 				err = io.ErrShortWrite

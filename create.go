@@ -39,9 +39,12 @@ func ReadFile(name string, opts ...Option) ([]byte, error) {
 // readAll reads the whole file. Files that do not tell their size, as those of
 // /proc, are read to their end.
 func (f *AsyncFile) readAll() ([]byte, error) {
-	const minRead = 512 // a file of /proc may not work right in smaller pieces
-	data := slices.Grow([]byte(nil), int(max(f.size(), minRead)))
-	data = data[:f.size()]
+	if f.seekless { // a pipe, say
+		return io.ReadAll(f.File())
+	}
+	const minRead = 512   // a file of /proc may not work right in smaller pieces
+	size := int(f.size()) // once: others may write to the file
+	data := slices.Grow([]byte(nil), max(size, minRead))[:size]
 	var reads []*Future
 	for off := 0; off < len(data); off += copyBlock {
 		reads = append(reads, f.ReadAt(data[off:min(off+copyBlock, len(data))], int64(off)))
@@ -60,7 +63,8 @@ func (f *AsyncFile) readAll() ([]byte, error) {
 	}
 	for {
 		data = slices.Grow(data, minRead)
-		m, err := f.ReadAt(data[len(data):cap(data)], int64(len(data))).Wait()
+		// Not through io_submit, which has EINVAL for some files of /proc.
+		m, err := f.File().ReadAt(data[len(data):cap(data)], int64(len(data)))
 		data = data[:len(data)+m]
 		if err == io.EOF {
 			return data, nil

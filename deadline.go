@@ -69,6 +69,9 @@ const maxPrivate = 1 << 20
 // the kernel then writes or reads is that buffer, never the caller's.
 func (f *AsyncFile) transferUntil(op Op, past <-chan struct{}) (n int, err error) {
 	for {
+		if f.late(past) {
+			return n, f.pathError(op.Kind, os.ErrDeadlineExceeded)
+		}
 		part := op
 		p := op.Buf[n:]
 		p = p[:min(len(p), maxPrivate)]
@@ -84,6 +87,17 @@ func (f *AsyncFile) transferUntil(op Op, past <-chan struct{}) (n int, err error
 		if n += m; err != nil || n == len(op.Buf) {
 			return n, err
 		}
+	}
+}
+
+// late reports whether past is closed, so that nothing is to be begun any more.
+// On a closed file it is not: fs.ErrClosed comes first, as for os.File.
+func (f *AsyncFile) late(past <-chan struct{}) bool {
+	select {
+	case <-past:
+		return f.users.Load() >= 0
+	default:
+		return false
 	}
 }
 

@@ -30,18 +30,19 @@ type dirFS struct {
 
 // Open opens the named file. It is a *File.
 func (d *dirFS) Open(name string) (fs.File, error) {
-	f, err := d.open(name)
+	file, err := d.osDirFS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := d.adopt(name, file)
 	if err != nil {
 		return nil, err
 	}
 	return f.File(), nil
 }
 
-func (d *dirFS) open(name string) (*AsyncFile, error) {
-	file, err := d.osDirFS.Open(name)
-	if err != nil {
-		return nil, err
-	}
+// adopt makes an AsyncFile of what os.DirFS opened.
+func (d *dirFS) adopt(name string, file fs.File) (*AsyncFile, error) {
 	f, err := New(file.(*os.File), d.opts...)
 	if err != nil {
 		file.Close()
@@ -52,14 +53,21 @@ func (d *dirFS) open(name string) (*AsyncFile, error) {
 
 // ReadFile reads the named file.
 func (d *dirFS) ReadFile(name string) ([]byte, error) {
-	f, err := d.open(name)
+	file, err := d.osDirFS.Open(name)
+	if err != nil {
+		return d.osDirFS.ReadFile(name) // fails as well, with its own error
+	}
+	f, err := d.adopt(name, file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	data, err := f.readAll()
-	if pe, ok := err.(*fs.PathError); ok {
-		pe.Path = name // the name inside the tree, as os.DirFS has it
+	if err != nil {
+		if pe, ok := err.(*fs.PathError); ok {
+			pe.Path = name // the name inside the tree, as os.DirFS has it
+		}
+		return nil, err
 	}
-	return data, err
+	return data, nil
 }

@@ -103,6 +103,9 @@ func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
 // it is no barrier, while nothing else is in flight.
 func (f *File) Sync() error {
 	if past := f.writePast(); past != nil {
+		if f.async.late(past) {
+			return f.async.pathError(OpSync, os.ErrDeadlineExceeded)
+		}
 		_, err := f.async.await(f.async.startUntil(Op{Kind: OpSync}, past), OpSync, past)
 		return err
 	}
@@ -127,7 +130,10 @@ func (f *File) SetDeadline(t time.Time) error {
 	if f == nil || !f.deadlineable {
 		return f.os().SetDeadline(t)
 	}
-	return errors.Join(f.SetReadDeadline(t), f.SetWriteDeadline(t))
+	if err := f.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return f.SetWriteDeadline(t)
 }
 
 // SetReadDeadline sets the moment at which reads, those that began under a
@@ -179,7 +185,8 @@ func (f *File) writePast() <-chan struct{} {
 
 // transfer carries out an operation at an offset the quickest way.
 func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
-	if past != nil && len(op.Buf) > 0 && op.Offset >= 0 {
+	refused := op.Offset < 0 || op.Kind.writes() && f != nil && f.async.refuse != nil
+	if past != nil && len(op.Buf) > 0 && !refused {
 		return f.async.transferUntil(op, past)
 	}
 	if f != nil && f.async.aio && f.async.direct && !f.async.inMemory {

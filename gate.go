@@ -24,7 +24,8 @@ type gate struct {
 	active int          // requests that have passed and not ended
 	closed bool         // for an exclusive turn, begun or to begin when active is 0
 	held   requestQueue // by the closed gate
-	tasks  []func()     // to be run in the next exclusive turn
+	before requestQueue // of those held, the ones that came before tasks
+	tasks  []func()     // to be run in an exclusive turn
 }
 
 // pass lets q through, or holds it and reports false.
@@ -71,7 +72,12 @@ func (g *gate) Run() {
 	mu := &g.file.mu
 	mu.Lock()
 	tasks, held := g.tasks, g.held
-	g.tasks, g.held = nil, requestQueue{}
+	if g.before.empty() {
+		g.tasks, g.held = nil, requestQueue{}
+	} else { // their turn, and only when they have ended that of the tasks
+		tasks, held = nil, g.before
+		g.before = requestQueue{}
+	}
 	mu.Unlock()
 
 	for _, task := range tasks {
@@ -83,15 +89,16 @@ func (g *gate) Run() {
 	g.closed = false
 	g.admit(batch)
 	g.admit(refused)
-	late := g.held
-	g.held = requestQueue{}
-	for q := late.pop(); q != nil; q = late.pop() {
-		if g.pass(q) {
-			batch.push(q)
-		}
-	}
 	if len(g.tasks) > 0 {
-		g.close()
+		g.close() // what is held comes after them
+	} else {
+		late := g.held
+		g.held = requestQueue{}
+		for q := late.pop(); q != nil; q = late.pop() {
+			if g.pass(q) {
+				batch.push(q)
+			}
+		}
 	}
 	mu.Unlock()
 
@@ -144,11 +151,14 @@ func (g *gate) resize(size int64) {
 
 func (g *gate) extends(q *request) bool { return q.op.Kind.writes() && q.end() > g.size }
 
-// alone runs task in an exclusive turn and returns when it has run.
+// alone runs task in an exclusive turn, when every request that came before it
+// has ended, and returns when it has run.
 func (g *gate) alone(task func()) {
 	done := make(chan struct{})
 	g.file.mu.Lock()
 	g.tasks = append(g.tasks, func() { task(); close(done) })
+	g.before.append(g.held)
+	g.held = requestQueue{}
 	g.close()
 	g.file.mu.Unlock()
 	<-done

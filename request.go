@@ -111,6 +111,7 @@ func (q *request) rest() []byte {
 
 // gather lists what is left of the buffers, as far as one operation goes.
 func (q *request) gather() {
+	clear(q.iovecs) // what is left may be fewer, and recycle sees only those
 	q.iovecs, q.asked = q.iovecs[:0], 0
 	for p := range remaining(q.op.Bufs, q.done) {
 		q.iovecs = append(q.iovecs, aio.MakeIovec(p))
@@ -151,10 +152,11 @@ func (q *request) advance(res int64) (more bool, err error) {
 func (q *request) finish(err error) {
 	r, f, s := q.ring, q.file, q.sink
 	c := Completion{Op: q.op.Kind, File: f, Buf: q.op.Buf, Offset: q.op.Offset, N: q.done, Err: err, Tag: q.tag}
-	f.ended(q)
+	ready := f.ended(q)
 	r.recycle(q)
 	r.stats.count(&c)
 	s.deliver(c)
+	f.dispatchAll(ready) // after c can be seen, so that a Sync ends after the writes that it covers
 	f.leave()
 }
 

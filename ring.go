@@ -58,6 +58,8 @@ type Ring struct {
 	pending    requestQueue // registered nowhere yet, to be sent by the next io_submit
 	inFlight   int          // given to io_submit and not yet reaped
 	entering   int          // those of them that io_submit has not answered for yet
+	inside     int          // goroutines in io_submit
+	outside    *sync.Cond   // signalled when inside becomes 0
 	submitters []*submitter // those not at work
 	spare      []*submitter // of workers, whose number is bounded elsewhere
 	stalled    bool         // io_submit said EAGAIN; wait for a reap
@@ -92,6 +94,7 @@ func newRing(c *config) (*Ring, error) {
 		closing: make(chan struct{}),
 		workers: workers.New(c.workers),
 	}
+	r.outside = sync.NewCond(&r.mu)
 	depth := c.depth
 	if c.backend != BackendPool {
 		if err := r.start(c, &depth); err != nil {
@@ -238,6 +241,9 @@ func (r *Ring) Close() error {
 	// In this order: with no event to come the completer ends, and with nobody
 	// inside io_getevents the context may go.
 	r.completer.stop()
+	r.mu.Lock()
+	r.awaitSubmits() // the events of a call may be reaped before it returns
+	r.mu.Unlock()
 	var err error
 	if r.broken == nil {
 		err = r.context.Destroy()
@@ -345,7 +351,7 @@ func (r *Ring) sendPending(s *submitter) bool {
 	for n < maxBatch && !r.pending.empty() {
 		q := r.pending.pop()
 		if q.alone {
-			r.offload(q)
+			r.toWorker(q)
 			continue
 		}
 		s.requests[n] = q
@@ -368,9 +374,13 @@ func (r *Ring) send(s *submitter, n int) {
 		r.register(q)
 		s.iocbs[i], s.gens[i] = &q.iocb, q.gen
 	}
+	r.inside++
 	r.mu.Unlock()
 	taken, err := r.ioSubmit(s, n)
 	r.mu.Lock()
+	if r.inside--; r.inside == 0 {
+		r.outside.Broadcast()
+	}
 	r.entered(s, taken)
 	if taken < n {
 		r.inFlight -= n - taken
@@ -380,8 +390,13 @@ func (r *Ring) send(s *submitter, n int) {
 		}
 		r.putBack(s, taken, n, err)
 	}
-	if r.broken != nil {
-		r.sweep(s)
+}
+
+// awaitSubmits waits until nobody is inside io_submit, with mu held, which it
+// releases in between. It is for who has made sure that nobody goes in.
+func (r *Ring) awaitSubmits() {
+	for r.inside > 0 {
+		r.outside.Wait()
 	}
 }
 
@@ -503,7 +518,7 @@ func (s *submitter) end(q *request, err error) { s.ended = append(s.ended, outco
 func (r *Ring) reaped(events []aio.Event, list []outcome) []outcome {
 	for i := range events {
 		slot, gen := uint32(events[i].Data), uint32(events[i].Data>>32)
-		if int(slot) >= len(r.requests) {
+		if slot >= uint32(len(r.requests)) { // not int(slot): less than 0 in 32 bits
 			r.stats.Strays.Add(1)
 			continue
 		}
@@ -563,8 +578,13 @@ func (r *Ring) sweep(s *submitter) {
 	}
 }
 
-// offload gives q to a worker. It never blocks.
+// offload has a worker carry q out with ordinary system calls. It never blocks.
 func (r *Ring) offload(q *request) {
+	q.alone = false
+	r.toWorker(q)
+}
+
+func (r *Ring) toWorker(q *request) {
 	r.stats.Offloaded.Add(1)
 	r.workers.Go(q)
 }
@@ -573,7 +593,7 @@ func (r *Ring) offload(q *request) {
 // that may block.
 func (r *Ring) offloadSubmit(q *request) {
 	q.alone = true
-	r.offload(q)
+	r.toWorker(q)
 }
 
 // submitAlone hands q to the kernel on the calling worker.

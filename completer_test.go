@@ -1,0 +1,393 @@
+package asyncfile
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+)
+
+func TestIdleMakesNoCalls(t *testing.T) {
+	inBubble(t, 4, func(s *scripted) {
+		idle := func() {
+			s.Helper()
+			s.settle()
+			before := s.kernel.Counts()
+			time.Sleep(time.Hour) // of the bubble
+			after := s.kernel.Counts()
+			if after.GetEvents != before.GetEvents || after.Submits != before.Submits {
+				s.Errorf("%d io_getevents and %d io_submit while idle",
+					after.GetEvents-before.GetEvents, after.Submits-before.Submits)
+			}
+			if _, _, _, parked := s.state(); !parked {
+				s.Error("not parked while idle")
+			}
+		}
+		idle()
+		s.hold()
+		ops := readOps(2, 10)
+		futures := s.direct.Submit(ops...)
+		for _, op := range s.kernel.Await(2) {
+			op.Complete()
+		}
+		s.wantReads(futures, ops)
+		idle()
+	})
+}
+
+func TestTimeoutOfGetEvents(t *testing.T) {
+	inBubble(t, 4, func(s *scripted) {
+		s.hold()
+		p := make([]byte, 10)
+		before := s.kernel.Counts().GetEvents
+		future := s.direct.ReadAt(p, 0)
+		time.Sleep(time.Second + 5*time.Millisecond) // of the bubble
+		if got := s.kernel.Counts().GetEvents - before; got != 101 {
+			s.Errorf("%d io_getevents in a second of 10 ms each, want 101", got)
+		}
+		s.kernel.Held()[0].Complete()
+		s.wantRead(future, p, 0)
+	}, WithTimeout(10*time.Millisecond))
+}
+
+func TestGetEventsIsRepeated(t *testing.T) {
+	for _, answer := range []error{syscall.EINTR, nil} { // a signal; nothing there
+		eachWait(t, 4, func(s *scripted) {
+			base, asked := s.kernel.Counts().GetEvents, 0
+			s.kernel.OnGetEvents(func(call int) (int, error) {
+				if s.ring.eventfd == nil && call-base < 4 || s.ring.eventfd != nil && call-base == 0 {
+					asked++
+					return 0, answer
+				}
+				return -1, nil
+			})
+			s.hold()
+			p := make([]byte, 10)
+			future := s.direct.ReadAt(p, 7)
+			s.kernel.Await(1)[0].Complete()
+			s.wantRead(future, p, 7)
+			if s.ring.eventfd == nil && !s.kernel.Mapped() && asked != 4 {
+				s.Errorf("asked %d times", asked)
+			}
+		})
+	}
+}
+
+// A sinkFunc is a sink that runs on whoever ends the operation.
+type sinkFunc func(Completion)
+
+func (f sinkFunc) deliver(c Completion) { f(c) }
+
+// What the goroutines submit that a batch of completions has woken goes out in
+// one io_submit, by the completer.
+func TestDispatchSendsInOneCall(t *testing.T) {
+	const n = 6
+	for _, test := range []struct {
+		name string
+		hold time.Duration // since the completer began to dispatch
+		want []int
+	}{
+		{"held", -time.Hour, []int{1, n}},
+		{"held for too long", time.Hour, []int{1, 1, 1, 1, 1, 1, 1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			eachWait(t, 16, func(s *scripted) {
+				ops, futures := readOps(n, 10), make([]*Future, n)
+				woken := make(chan struct{})
+				s.hold()
+				s.direct.submit(&Op{Kind: OpRead, Buf: make([]byte, 4)}, sinkFunc(func(Completion) {
+					// The clock of the test, on a machine that may be slow.
+					s.ring.mu.Lock()
+					if s.ring.dispatch.IsZero() {
+						s.Error("does not dispatch")
+					}
+					s.ring.dispatch = time.Now().Add(-test.hold)
+					s.ring.mu.Unlock()
+					for i := range ops {
+						done := make(chan struct{})
+						go func() {
+							futures[i] = s.direct.Submit(ops[i])[0]
+							close(done)
+						}()
+						<-done
+					}
+					close(woken)
+				}), nil, nil)
+				s.kernel.Await(1)[0].Complete()
+				<-woken
+				for _, op := range s.kernel.Await(n) {
+					op.Complete()
+				}
+				s.wantReads(futures, ops)
+				s.wantBatches(test.want...)
+			})
+		})
+	}
+}
+
+// Events that came while the completer was busy are seen without a call.
+func TestRingIsLookedAtBeforeTheCall(t *testing.T) {
+	eachWait(t, 4, func(s *scripted) {
+		if !s.kernel.Mapped() {
+			s.Skip("nothing is seen without io_getevents")
+		}
+		s.hold()
+		p := make([]byte, 10)
+		var calls int
+		s.direct.submit(&Op{Kind: OpRead, Buf: make([]byte, 4)}, sinkFunc(func(Completion) {
+			calls = s.kernel.Counts().GetEvents
+			s.kernel.Held()[0].Complete()
+		}), nil, nil)
+		future := s.direct.ReadAt(p, 3)
+		s.kernel.Await(2)[0].Complete()
+		s.wantRead(future, p, 3)
+		if got := s.kernel.Counts().GetEvents; got != calls {
+			s.Errorf("%d io_getevents for an event that was there", got-calls)
+		}
+	})
+}
+
+// A count that is left on the eventfd, of an event that was reaped without it,
+// ends one wait early and nothing else.
+func TestEventFDCountIsLeftOver(t *testing.T) {
+	for _, kind := range waitKinds {
+		if kind.mode != WaitEventFD {
+			continue
+		}
+		t.Run(kind.name, func(t *testing.T) {
+			kind.run(t, aiotest.New(4), 4, func(s *scripted) {
+				for i := range 10 {
+					s.kernel.OnOp(nil)
+					p := make([]byte, 10)
+					s.wantRead(s.direct.ReadAt(p, int64(i)), p, int64(i))
+					s.hold()
+					future := s.direct.ReadAt(p, int64(i+20))
+					s.kernel.Await(1)[0].Complete()
+					s.wantRead(future, p, int64(i+20))
+				}
+			})
+		})
+	}
+}
+
+// failing has io_getevents answer EPERM from the next call on.
+func (s *scripted) failing() {
+	s.aborted = true
+	s.kernel.Allow(aiotest.Drained) // the real io_destroy waits
+	s.kernel.OnGetEvents(func(int) (int, error) { return 0, syscall.EPERM })
+}
+
+// An io_getevents that fails for good ends everything with its errno.
+func TestContextDies(t *testing.T) {
+	eachWait(t, 8, func(s *scripted) {
+		if s.ring.eventfd != nil && s.kernel.Mapped() {
+			s.Skip("does not call io_getevents")
+		}
+		s.hold()
+		ops := readOps(6, 10)
+		last := s.direct.Submit(ops[0])[0]
+		futures := s.direct.Submit(ops[1:3]...)
+		s.answers(saysAgain)
+		futures = append(futures, s.direct.Submit(ops[3:5]...)...) // pending
+		s.kernel.OnSubmit(func(int, int) (int, error) { return 0, syscall.EAGAIN })
+		s.failing()
+		s.kernel.Await(3)[0].Complete()
+		n, err := last.Wait() // seen, where the completer was asleep in the call
+		if err != nil && !errors.Is(err, syscall.EPERM) || err == nil && n != 10 {
+			s.Errorf("= %d, %v", n, err)
+		}
+		for _, future := range futures {
+			s.wantError(future, s.direct, "read", 0, syscall.EPERM)
+		}
+		calls := s.kernel.Counts().Submits
+		for name, f := range s.routes() {
+			for range 20 { // more than there are places
+				s.wantError(f.ReadAt(make([]byte, 4), 0), f, "read", 0, syscall.EPERM)
+			}
+			s.wantError(f.Sync(), f, "sync", 0, syscall.EPERM)
+			if got := s.kernel.Counts().Submits; got != calls {
+				s.Errorf("%s: io_submit on a context that is gone", name)
+			}
+		}
+		if !s.kernel.Counts().Destroyed {
+			s.Error("not destroyed")
+		}
+		if err := s.close(); err != nil {
+			s.Errorf("Close: %v", err)
+		}
+	})
+}
+
+// The context dies while a goroutine is inside io_submit, which has taken a part
+// of its batch. What it comes back with is no reason to try again.
+func TestContextDiesBesideSlowSubmitter(t *testing.T) {
+	for _, answer := range []submitAnswer{takesAll, saysAgain, refuses(syscall.EINVAL), takes(0)} {
+		inBubble(t, 8, func(s *scripted) {
+			s.hold()
+			ops := readOps(5, 10)
+			first := s.direct.Submit(ops[:2]...)
+			returned := make(chan struct{})
+			s.inside(insideCall{closedChan, takes(1)}, insideCall{returned, answer})
+			slow := make(chan []*Future, 1)
+			go func() { slow <- s.direct.Submit(ops[2:]...) }()
+			s.settle()
+			s.failing()
+			s.kernel.Held()[0].Complete()
+			s.wantRead(first[0], ops[0].Buf, 0)
+			s.settle()
+			if s.kernel.Counts().Destroyed {
+				s.Error("destroyed while a goroutine is inside io_submit")
+			}
+			// Nobody else goes in any more.
+			s.wantError(s.direct.ReadAt(make([]byte, 4), 0), s.direct, "read", 0, syscall.EPERM)
+			close(returned)
+			s.wantError(first[1], s.direct, "read", 0, syscall.EPERM)
+			for i, future := range <-slow {
+				if n, err := future.Wait(); n != 0 || !errors.Is(err, syscall.EPERM) &&
+					!(i == 1 && answer.err != nil && errors.Is(err, answer.err)) {
+					s.Errorf("%d = %d, %v; want EPERM", i, n, err)
+				}
+			}
+			if err := s.close(); err != nil {
+				s.Errorf("Close: %v", err)
+			}
+		})
+	}
+}
+
+// A soak does what it does everywhere at once, on a kernel that behaves badly in
+// every way it may, and checks every byte.
+func TestSoak(t *testing.T) {
+	seeds := 40
+	if testing.Short() {
+		seeds = 8
+	}
+	for seed := range uint64(seeds) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		kind := waitKinds[seed%uint64(len(waitKinds))]
+		depth := 1 + rnd.IntN(20)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			kind.run(t, aiotest.Random(seed, depth), depth, func(s *scripted) { soak(s, seed) },
+				WithWorkers(1+rnd.IntN(4)), WithTimeout(time.Millisecond))
+		})
+	}
+}
+
+func soak(s *scripted, seed uint64) {
+	const writers, region = 6, 600
+	rounds := 6
+	if !s.inBubble {
+		rounds = 2 // each EAGAIN with nothing in flight takes the time that it says
+	}
+	var done sync.WaitGroup
+	for w := range writers {
+		for _, f := range []*AsyncFile{s.direct, s.worker} { // two halves of one file's contents
+			base := int64(w * 2 * region)
+			if f == s.worker {
+				base += region
+			}
+			done.Go(func() {
+				rnd := rand.New(rand.NewPCG(seed, uint64(base)))
+				for range rounds {
+					soakRegion(s, f, rnd, base, region)
+				}
+			})
+		}
+	}
+	own := s.open(filepath.Join(s.TempDir(), "log"), true, nil)
+	s.kernel.Attach(own.fd, own.osf)
+	var mu sync.Mutex
+	ends := map[int64]int64{}
+	for w := range 3 {
+		done.Go(func() {
+			for i := range rounds {
+				p := patternBytes(10+i*7, byte(w))
+				future := own.Append(p)
+				n, err := future.Wait()
+				if n != len(p) || err != nil {
+					s.Errorf("Append = %d, %v", n, err)
+					return
+				}
+				q := make([]byte, n)
+				if _, err := own.ReadAt(q, future.Offset()).Wait(); err != nil || string(p) != string(q) {
+					s.Errorf("what was appended at %d is not there: %v", future.Offset(), err)
+				}
+				mu.Lock()
+				ends[future.Offset()] = future.Offset() + int64(n)
+				mu.Unlock()
+			}
+		})
+	}
+	done.Wait()
+	for at := int64(0); len(ends) > 0; { // every append is there once, with no hole
+		end, ok := ends[at]
+		if !ok {
+			s.Errorf("nothing was appended at %d", at)
+			break
+		}
+		delete(ends, at)
+		at = end
+	}
+}
+
+// soakRegion writes part of a region that nobody else writes, in several writes
+// at once, syncs, and reads it back in other parts.
+func soakRegion(s *scripted, f *AsyncFile, rnd *rand.Rand, base int64, size int) {
+	want := patternBytes(size, byte(rnd.Uint32()))
+	futures := f.Submit(soakOps(rnd, OpWrite, want, base)...)
+	var sync *Future
+	if rnd.IntN(2) == 0 {
+		sync = f.Sync()
+	}
+	if err := WaitAll(futures...); err != nil {
+		s.Errorf("writes at %d: %v", base, err)
+	}
+	if sync != nil {
+		if _, err := sync.Wait(); err != nil {
+			s.Errorf("Sync: %v", err)
+		}
+	}
+	got := make([]byte, size)
+	if rnd.IntN(2) == 0 {
+		futures = f.Submit(soakOps(rnd, OpRead, got, base)...)
+	} else {
+		futures = nil
+		for _, op := range soakOps(rnd, OpRead, got, base) {
+			futures = append(futures, f.Submit(op)...)
+		}
+	}
+	if err := WaitAll(futures...); err != nil {
+		s.Errorf("reads at %d: %v", base, err)
+	}
+	if string(got) != string(want) {
+		s.Errorf("at %d: read back something else", base)
+	}
+}
+
+// soakOps cuts a transfer into operations, plain and vectored.
+func soakOps(rnd *rand.Rand, kind OpKind, p []byte, off int64) (ops []Op) {
+	for len(p) > 0 {
+		n := 1 + rnd.IntN(len(p))
+		op := Op{Kind: kind, Buf: p[:n], Offset: off}
+		if rnd.IntN(2) == 0 {
+			op.Kind, op.Buf = OpReadv, nil
+			if kind == OpWrite {
+				op.Kind = OpWritev
+			}
+			for q := p[:n]; len(q) > 0; {
+				m := 1 + rnd.IntN(len(q))
+				op.Bufs = append(op.Bufs, q[:m:m])
+				q = q[m:]
+			}
+		}
+		ops = append(ops, op)
+		p, off = p[n:], off+int64(n)
+	}
+	return ops
+}
