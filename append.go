@@ -2,6 +2,7 @@ package asyncfile
 
 import (
 	"io"
+	"os"
 )
 
 // An appender finds where appended data goes. AsyncFile.mu guards it.
@@ -60,15 +61,10 @@ func (a *appender) Run() {
 	}
 }
 
-// perform appends with ordinary system calls, and sets op.Offset to where the
-// data went.
-func (a *appender) perform(op *Op) (n int, err error) {
-	f := a.file
-	if !a.serial() {
-		return f.osf.WriteAt(op.Buf, op.Offset)
-	}
-	n, err = f.osf.Write(op.Buf)
-	if end, e := f.osf.Seek(0, io.SeekCurrent); e == nil {
+// write appends with write(2) on osf, and sets op.Offset to where the data went.
+func (a *appender) write(osf *os.File, op *Op) (n int, err error) {
+	n, err = osf.Write(op.Buf)
+	if end, e := osf.Seek(0, io.SeekCurrent); e == nil {
 		op.Offset = end - int64(n)
 	}
 	return n, err

@@ -43,8 +43,8 @@ func (f *AsyncFile) readAll() ([]byte, error) {
 	data := slices.Grow([]byte(nil), int(max(f.size(), minRead)))
 	data = data[:f.size()]
 	var reads []*Future
-	for off := 0; off < len(data); off += copyBlock {
-		reads = append(reads, f.ReadAt(data[off:min(off+copyBlock, len(data))], int64(off)))
+	for off := 0; off < len(data); off += defaultBlockSize {
+		reads = append(reads, f.ReadAt(data[off:min(off+defaultBlockSize, len(data))], int64(off)))
 	}
 	n := 0
 	for _, read := range reads {

@@ -126,9 +126,11 @@ func (g *gate) extend(batch requestQueue) (ready, refused requestQueue) {
 		}
 		from := run.head.op.Offset
 		if err := aio.Allocate(g.file.fd, from, end-from); err != nil {
+			g.file.ring.stats.Fallbacks.Add(1)
 			refused.append(run)
 			continue
 		}
+		g.file.ring.stats.Extensions.Add(1)
 		g.resize(max(g.size, end))
 		ready.append(run)
 	}

@@ -27,6 +27,8 @@ func (k OpKind) String() string {
 
 func (k OpKind) writes() bool { return k == OpWrite || k == OpWritev || k == OpAppend }
 
+func (k OpKind) vectored() bool { return k == OpReadv || k == OpWritev }
+
 func (k OpKind) syncs() bool { return k == OpSync || k == OpDatasync }
 
 // An Op describes one operation of Submit. The zero Kind is OpRead.
