@@ -2,6 +2,7 @@ package asyncfile
 
 import (
 	"io"
+	"os"
 )
 
 // An appender finds where appended data goes. AsyncFile.mu guards it.
@@ -11,7 +12,7 @@ import (
 // together. Where only the kernel can say (O_APPEND, pipes) they take turns.
 type appender struct {
 	file   *AsyncFile
-	writes int          // in flight
+	writes []*request   // in flight, in no order
 	end    int64        // the largest offset at which one of them ends; 0 if none is in flight
 	queue  requestQueue // of those that take turns
 	busy   bool         // a worker is at the queue
@@ -25,19 +26,32 @@ func (a *appender) place(q *request) {
 	if q.op.Kind == OpAppend && !a.serial() {
 		q.op.Offset = max(a.end, a.file.size())
 	}
-	a.writes++
+	q.writePlace = len(a.writes)
+	a.writes = append(a.writes, q)
 	a.end = max(a.end, q.end())
 }
 
-// leave is called when a write has ended.
-func (a *appender) leave() {
-	if a.writes--; a.writes == 0 {
-		a.end = 0
+// leave is called when a write has ended. The end moves back where it was that
+// write's: if it succeeded, the file is that large now, and if not, nothing is
+// there.
+func (a *appender) leave(q *request) {
+	end, last := q.end(), len(a.writes)-1
+	a.writes[q.writePlace] = a.writes[last]
+	a.writes[q.writePlace].writePlace = q.writePlace
+	a.writes[last] = nil
+	a.writes = a.writes[:last]
+	if end < a.end {
+		return
+	}
+	a.end = 0
+	for _, w := range a.writes {
+		a.end = max(a.end, w.end())
 	}
 }
 
 // push queues an append that takes its turn.
 func (a *appender) push(q *request) {
+	q.alone = false // write(2) it is, whatever the file runs on
 	a.queue.push(q)
 	if !a.busy {
 		a.busy = true
@@ -60,15 +74,10 @@ func (a *appender) Run() {
 	}
 }
 
-// perform appends with ordinary system calls, and sets op.Offset to where the
-// data went.
-func (a *appender) perform(op *Op) (n int, err error) {
-	f := a.file
-	if !a.serial() {
-		return f.osf.WriteAt(op.Buf, op.Offset)
-	}
-	n, err = f.osf.Write(op.Buf)
-	if end, e := f.osf.Seek(0, io.SeekCurrent); e == nil {
+// write appends with write(2) on osf, and sets op.Offset to where the data went.
+func (a *appender) write(osf *os.File, op *Op) (n int, err error) {
+	n, err = osf.Write(op.Buf)
+	if end, e := osf.Seek(0, io.SeekCurrent); e == nil {
 		op.Offset = end - int64(n)
 	}
 	return n, err

@@ -36,8 +36,11 @@ type AsyncFile struct {
 	aio     bool  // operations go to the kernel context, not to workers
 	reason  error // why not, where BackendAuto looked for it
 
-	direct   bool
-	align    aio.Alignment // of direct I/O; 1 where the file is not direct
+	direct       bool
+	directReason error         // why not, where it was preferred
+	align        aio.Alignment // of direct I/O; 1 where the file is not direct
+	companion    companion
+
 	blocks   blocking
 	refuse   error       // what os.File answers WriteAt with in append mode
 	seekless bool        // not a regular file: has no end to append at
@@ -51,7 +54,8 @@ type AsyncFile struct {
 
 	mu       sync.Mutex
 	barrier  barrier
-	gate     *gate // nil where writes beyond the end do not block
+	overlap  *overlap // nil where no two ways into the file are in use
+	gate     *gate    // nil where writes beyond the end do not block
 	appender appender
 }
 
@@ -147,44 +151,6 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 	return f, nil
 }
 
-// setDirect sets O_DIRECT as mode says, and finds out whether it is set. undo
-// takes back what it did.
-func (f *AsyncFile) setDirect(mode DirectMode, info os.FileInfo) (undo func(), err error) {
-	undo = func() {}
-	flags, err := aio.StatusFlags(f.fd)
-	f.direct = err == nil && aio.ODirect != 0 && flags&aio.ODirect != 0 && capable(info)
-	if mode != DirectOff && !f.direct {
-		err := error(syscall.EINVAL) // on a pipe the flag would mean packets
-		if capable(info) {
-			err = aio.SetDirect(f.fd, true)
-		}
-		if err != nil && mode == DirectRequire {
-			return undo, f.directError(err)
-		}
-		if err == nil {
-			f.direct = true
-			undo = func() { aio.SetDirect(f.fd, false) }
-		}
-	}
-	if f.direct {
-		var known bool
-		if f.align, known = aio.DirectAlignment(f.fd); !known {
-			f.align = aio.Alignment{Memory: bufferAlign, Offset: bufferAlign, ReadOffset: bufferAlign}
-		}
-	}
-	return undo, nil
-}
-
-// directError says which file system refuses O_DIRECT.
-func (f *AsyncFile) directError(err error) error {
-	on := "this system"
-	if fs, e := aio.FileSystem(f.fd); e == nil {
-		on = "file system " + fs.String()
-	}
-	return &fs.PathError{Op: "open", Path: f.name, Err: fmt.Errorf(
-		"asyncfile: %s refuses O_DIRECT (%w): use DirectPrefer or DirectOff: %w", on, err, errors.ErrUnsupported)}
-}
-
 // attach finds the Ring that the file runs on.
 func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 	want := capable(info) && (c.backend == BackendAIO || c.backend == BackendAuto && f.direct)
@@ -248,7 +214,16 @@ func (f *AsyncFile) setRoutes(info os.FileInfo) {
 	block, size := aio.BlockSize(f.fd), info.Size()
 	f.inMemory = system == aio.Tmpfs
 	f.cached.Store(!f.direct && !f.inMemory)
-	if !f.aio || !f.direct {
+	if !f.direct {
+		return
+	}
+	flags, err := aio.StatusFlags(f.fd)
+	writable := err != nil || flags&(os.O_WRONLY|os.O_RDWR) != 0
+	if !writable {
+		return
+	}
+	f.overlap = &overlap{unit: max(block, bufferAlign)}
+	if !f.aio {
 		return
 	}
 	switch system {
@@ -277,6 +252,10 @@ func (f *AsyncFile) Reason() error { return f.reason }
 
 // Direct reports whether the file bypasses the page cache.
 func (f *AsyncFile) Direct() bool { return f.direct }
+
+// DirectReason returns why the file is buffered although DirectPrefer asked for
+// O_DIRECT, and nil where it is not so.
+func (f *AsyncFile) DirectReason() error { return f.directReason }
 
 // ReadAt reads len(p) bytes into p from offset off, in bytes.
 func (f *AsyncFile) ReadAt(p []byte, off int64) *Future {
@@ -327,7 +306,7 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 	var batch requestQueue
 	for i := range ops {
 		futures[i] = newFuture()
-		f.begin(&ops[i], futures[i], nil, nil, &batch)
+		f.begin(&call{op: ops[i], to: futures[i]}, &batch)
 	}
 	f.ring.submit(batch)
 	return futures
@@ -335,13 +314,27 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 
 func (f *AsyncFile) start(op Op) *Future {
 	future := newFuture()
-	f.submit(&op, future, nil, nil)
+	f.submit(&call{op: op, to: future})
 	return future
 }
 
-func (f *AsyncFile) submit(op *Op, to sink, tag any, past <-chan struct{}) {
+// A call is an operation as it comes in.
+type call struct {
+	op  Op
+	to  sink
+	tag any
+
+	// past, if not nil, bounds every wait: the call gives up when it is closed,
+	// and makes no system call that could hang.
+	past <-chan struct{}
+	// here has the calling goroutine carry the operation out, if nothing is in
+	// its way, since it would only wait for it.
+	here bool
+}
+
+func (f *AsyncFile) submit(c *call) {
 	var batch requestQueue
-	f.begin(op, to, tag, past, &batch)
+	f.begin(c, &batch)
 	if !batch.empty() {
 		f.ring.submit(batch)
 	}
@@ -349,75 +342,63 @@ func (f *AsyncFile) submit(op *Op, to sink, tag any, past <-chan struct{}) {
 
 // begin takes an operation in: it answers it on the spot, sees it on its way, or
 // adds it to batch, which the caller submits. It waits while the queue is full,
-// with batch submitted first. Where past is not nil it waits no longer than
-// until that is closed, and makes no system call that could hang.
-func (f *AsyncFile) begin(op *Op, to sink, tag any, past <-chan struct{}, batch *requestQueue) {
-	stats := &f.ring.stats
-	stats.Submitted.Add(1)
-	c := Completion{Op: op.Kind, File: f, Buf: op.Buf, Offset: op.Offset, Tag: tag}
+// with batch submitted first.
+func (f *AsyncFile) begin(c *call, batch *requestQueue) {
+	f.ring.stats.Submitted.Add(1)
+	result := Completion{Op: c.op.Kind, File: f, Buf: c.op.Buf, Offset: c.op.Offset, Tag: c.tag}
 	if !f.enter() {
-		c.Err = f.pathError(op.Kind, fs.ErrClosed)
-		stats.count(&c)
-		to.deliver(c)
+		result.Err = f.pathError(c.op.Kind, fs.ErrClosed)
+		f.ring.stats.count(&result)
+		c.to.deliver(result)
 		return
 	}
-	want := op.size()
-	if f.answer(op, want, past == nil, &c) {
-		stats.count(&c)
-		to.deliver(c)
+	want := c.op.size()
+	q, err := (*request)(nil), error(nil)
+	done := f.answer(c, want, &result)
+	if !done {
+		if q = f.ring.tryAcquire(); q == nil {
+			f.ring.submit(*batch)
+			*batch = requestQueue{}
+			q, err = f.ring.acquire(c.past)
+		}
+	}
+	if q == nil {
+		if err != nil {
+			result.Err = f.pathError(c.op.Kind, err)
+		}
+		f.ring.stats.count(&result)
+		c.to.deliver(result)
 		f.leave()
 		return
 	}
-	q := f.ring.tryAcquire()
-	if q == nil {
-		f.ring.submit(*batch)
-		*batch = requestQueue{}
-		var err error
-		if q, err = f.ring.acquire(past); err != nil {
-			c.Err = f.pathError(op.Kind, err)
-			stats.count(&c)
-			to.deliver(c)
-			f.leave()
-			return
-		}
-	}
-	bufs := append(q.op.Bufs, op.Bufs...)
-	q.op = *op
-	q.op.Bufs = bufs
-	q.file, q.sink, q.tag = f, to, tag
-	q.want, q.done = want, c.N
-	q.alone = past != nil
-	f.route(q, batch)
+	q.set(f, c, want, result.N)
+	f.route(q, c.here, batch)
 }
 
 // answer carries out what needs no request: what os.File answers without a
-// system call, and reads of what the page cache holds. c is the outcome, or, in
-// N, how much of a read was there. mayCall allows it the system call for that.
-func (f *AsyncFile) answer(op *Op, want int, mayCall bool, c *Completion) bool {
+// system call, and reads of what the page cache holds. result is the outcome, or,
+// in N, how much of a read was there.
+func (f *AsyncFile) answer(c *call, want int, result *Completion) bool {
+	op := &c.op
 	switch {
 	case op.Kind > OpDatasync:
-		c.Err = f.pathError(op.Kind, invalid("Op.Kind %d", op.Kind))
+		result.Err = f.pathError(op.Kind, invalid("Op.Kind %d", op.Kind))
 		return true
 	case op.Kind.syncs():
 		return false
-	case op.Kind == OpAppend && want == 0:
-		return true
 	case op.Kind == OpAppend:
+		return want == 0
 	case op.Kind.writes() && (f.refuse != nil || op.Offset < 0 || want == 0):
-		_, c.Err = f.osf.WriteAt(nil, op.Offset)
+		_, result.Err = f.osf.WriteAt(nil, op.Offset)
 		return true
 	case op.Offset < 0 || want == 0:
-		_, c.Err = f.osf.ReadAt(nil, op.Offset)
+		_, result.Err = f.osf.ReadAt(nil, op.Offset)
 		return true
 	}
-	if f.direct {
-		if c.Err = f.checkAlignment(op); c.Err != nil {
-			return true
-		}
+	if f.direct || f.aio || c.past != nil || want > maxInline {
 		return false
 	}
-	inline := op.Kind == OpRead || f.inMemory && op.Kind != OpAppend
-	return inline && mayCall && !f.aio && want <= maxInline && f.answerCached(op, c)
+	return (op.Kind == OpRead || f.inMemory) && f.answerCached(op, result)
 }
 
 // maxInline is the largest operation, in bytes, that is carried out on its
@@ -448,56 +429,66 @@ func (f *AsyncFile) answerCached(op *Op, c *Completion) bool {
 
 // route sees a request on its way as far as what it has to wait for allows, and
 // adds it to batch if it may go to the kernel now.
-func (f *AsyncFile) route(q *request, batch *requestQueue) {
+func (f *AsyncFile) route(q *request, here bool, batch *requestQueue) {
 	kind := q.op.Kind
-	if kind.writes() || kind.syncs() || f.gate != nil {
+	if kind.writes() || kind.syncs() || f.ordered() {
 		f.mu.Lock()
-		pass, err := f.order(q)
+		pass := f.order(q)
 		f.mu.Unlock()
-		if err != nil {
-			q.finish(f.pathError(kind, err))
-			return
-		}
 		if !pass {
 			return
 		}
+	} else {
+		q.way = f.wayOf(&q.op, q.want)
+	}
+	if here && q.way == straight {
+		q.Run()
+		return
 	}
 	f.dispatch(q, batch)
 }
 
 // order gives a write its place and reports whether q may go now. Called with mu
 // held.
-func (f *AsyncFile) order(q *request) (pass bool, err error) {
-	switch {
-	case q.op.Kind.syncs():
-		return !f.barrier.hold(q), nil
-	case q.op.Kind.writes():
+func (f *AsyncFile) order(q *request) bool {
+	if q.op.Kind.syncs() {
+		return !f.barrier.hold(q)
+	}
+	if q.op.Kind.writes() {
 		f.barrier.enter(q)
 		f.appender.place(q)
 	}
-	if q.op.Kind == OpAppend {
-		if f.appender.serial() {
-			f.appender.push(q)
-			return false, nil
-		}
-		if err := f.checkOffset(&q.op); err != nil {
-			return false, err
-		}
+	q.way = f.wayOf(&q.op, q.want)
+	return f.overlap.admit(q) && f.proceed(q)
+}
+
+// proceed lets q, which shares no block with what it must not, take its turn or
+// pass the gate, and reports whether it may go now. Called with mu held.
+func (f *AsyncFile) proceed(q *request) bool {
+	switch {
+	case q.op.Kind == OpAppend && f.appender.serial():
+		f.appender.push(q)
+		return false
+	case q.way == cached:
+		return true
 	}
-	return f.gate.pass(q), nil
+	return f.gate.pass(q)
 }
 
 // dispatch sends q the way that keeps the caller free: into batch, for the
 // kernel, or to a worker.
 func (f *AsyncFile) dispatch(q *request, batch *requestQueue) {
-	switch {
-	case !f.aio:
+	f.ring.stats.countWay(q)
+	if !f.aio || q.way == cached {
 		f.ring.offload(q)
-	case q.alone || f.wouldBlock(q):
-		f.ring.offloadSubmit(q)
-	default:
-		batch.push(q)
+		return
 	}
+	q.plan()
+	if q.alone || f.wouldBlock(q) {
+		f.ring.offloadSubmit(q)
+		return
+	}
+	batch.push(q)
 }
 
 // wouldBlock reports whether io_submit would wait for the device.
@@ -514,21 +505,42 @@ func (f *AsyncFile) wouldBlock(q *request) bool {
 	return b.writes || b.unit > 1 && (q.op.Offset|int64(q.want))%b.unit != 0
 }
 
-// ended counts q out and returns the requests that waited for its end. It is
-// called before q's outcome can be seen, so that a Sync or an Append that follows
-// finds it gone.
-func (f *AsyncFile) ended(q *request) (ready requestQueue) {
-	write := q.epoch != nil
-	if !write && f.gate == nil {
+// ordered reports whether even reads have to keep off others.
+func (f *AsyncFile) ordered() bool { return f.overlap != nil || f.gate != nil }
+
+// leaveBlocks takes q, which has ended, out of what knows it by its slot, and
+// returns the requests that waited for its blocks.
+func (f *AsyncFile) leaveBlocks(q *request) (ready requestQueue) {
+	if q.epoch == nil && !q.spanned {
 		return ready
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if write {
-		ready = f.barrier.leave(q)
-		f.appender.leave()
+	if q.epoch != nil {
+		f.appender.leave(q)
 	}
-	f.gate.leave(q)
+	for _, w := range f.overlap.leave(q) {
+		if f.proceed(w) {
+			ready.push(w)
+		}
+	}
+	return ready
+}
+
+// leaveOrder counts out a request whose outcome can be seen, and returns the
+// Syncs that waited for that: they end after the writes that they cover.
+func (f *AsyncFile) leaveOrder(e *epoch, gated bool) (ready requestQueue) {
+	if e == nil && !gated {
+		return ready
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if e != nil {
+		ready = f.barrier.leave(e)
+	}
+	if gated {
+		f.gate.leave()
+	}
 	return ready
 }
 
@@ -547,49 +559,55 @@ func (f *AsyncFile) dispatchAll(list requestQueue) {
 // been transferred, and returns how many more were.
 func (f *AsyncFile) perform(op *Op, done int) (int, error) {
 	switch op.Kind {
-	case OpRead:
-		return f.osf.ReadAt(op.Buf[done:], op.Offset+int64(done))
-	case OpWrite:
-		return f.osf.WriteAt(op.Buf[done:], op.Offset+int64(done))
-	case OpReadv, OpWritev:
-		return f.performVectored(op)
 	case OpAppend:
-		return f.appender.perform(op)
+		if f.appender.serial() {
+			return f.appender.write(f.osf, op)
+		}
 	case OpDatasync:
 		err := aio.Fdatasync(f.fd)
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return 0, f.pathError(OpDatasync, err)
 		}
+		return 0, f.osf.Sync()
+	case OpSync:
+		return 0, f.osf.Sync()
 	}
-	return 0, f.osf.Sync()
+	return transfer(f.osf, f.fd, op, done)
 }
 
-// performVectored transfers all of op's buffers, with as few system calls as
-// there are short transfers.
-func (f *AsyncFile) performVectored(op *Op) (n int, err error) {
-	call, each := aio.Preadv, f.osf.ReadAt
-	if op.Kind == OpWritev {
-		call, each = aio.Pwritev, f.osf.WriteAt
+// transfer reads or writes at op's offset, with as few system calls as there are
+// short transfers.
+func transfer(osf *os.File, fd int, op *Op, done int) (n int, err error) {
+	off := op.Offset + int64(done)
+	switch op.Kind {
+	case OpRead:
+		return osf.ReadAt(op.Buf[done:], off)
+	case OpWrite, OpAppend:
+		return osf.WriteAt(op.Buf[done:], off)
 	}
-	for want := op.size(); n < want; {
-		var rest [][]byte
-		for p := range remaining(op.Bufs, n) {
-			rest = append(rest, p)
+	call, each := aio.Preadv, osf.ReadAt
+	if op.Kind == OpWritev {
+		call, each = aio.Pwritev, osf.WriteAt
+	}
+	for rest := op.size() - done; n < rest; {
+		var bufs [][]byte
+		for p := range remaining(op.Bufs, done+n) {
+			bufs = append(bufs, p)
 		}
-		m, err := call(f.fd, rest, op.Offset+int64(n))
+		m, err := call(fd, bufs, off+int64(n))
 		if errors.Is(err, errors.ErrUnsupported) {
-			m, err = each(rest[0], op.Offset+int64(n))
-		} else if err == nil && m == 0 {
+			if m, err = each(bufs[0], off+int64(n)); err != nil {
+				return n + m, err
+			}
+		}
+		if err == nil && m == 0 {
 			if err = io.EOF; op.Kind.writes() {
 				err = io.ErrUnexpectedEOF
 			}
 		}
-		n += max(m, 0)
-		if pe := (*fs.PathError)(nil); err != nil && !errors.As(err, &pe) {
-			err = f.pathError(op.Kind, err)
-		}
+		n += m
 		if err != nil {
-			return n, err
+			return n, pathError(op.Kind, osf.Name(), err)
 		}
 	}
 	return n, nil
@@ -624,7 +642,7 @@ func (f *AsyncFile) Close() error {
 		<-f.drained
 	}
 	f.cleanup.Stop()
-	return errors.Join(f.osf.Close(), f.release())
+	return errors.Join(f.osf.Close(), f.companion.close(), f.release())
 }
 
 // Name returns the name of the file as it was given to Open.
@@ -648,12 +666,41 @@ func (f *AsyncFile) size() int64 {
 // Truncate changes the size of the file, in bytes, as os.File.Truncate does. It
 // blocks, and on direct files waits for the operations in flight.
 func (f *AsyncFile) Truncate(size int64) (err error) {
+	return f.resize(func() (int64, error) {
+		err := f.osf.Truncate(size)
+		if err == nil && f.direct {
+			f.writeBack(f.fd, size, 1) // the block that the kernel cut, in the page cache
+		}
+		return size, err
+	})
+}
+
+// Preallocate allocates the blocks of the file's first size bytes, with
+// fallocate(2), and makes the file that large if it is smaller. Writes there then
+// neither extend nor allocate, which is the fastest that a growing file can get.
+// What has not been written reads as zeros. It answers errors.ErrUnsupported
+// where the file system has no such thing, and blocks as Truncate does.
+func (f *AsyncFile) Preallocate(size int64) error {
+	return f.resize(func() (int64, error) {
+		err := aio.Allocate(f.fd, 0, size)
+		if err != nil {
+			err = &fs.PathError{Op: "allocate", Path: f.name, Err: err}
+		}
+		return max(size, f.size()), err
+	})
+}
+
+// resize runs change, which returns the new size of the file, alone on the file
+// where direct I/O in flight would make it wait.
+func (f *AsyncFile) resize(change func() (int64, error)) (err error) {
 	if f.gate == nil || !f.enter() {
-		return f.osf.Truncate(size)
+		_, err = change()
+		return err
 	}
 	defer f.leave()
 	f.gate.alone(func() {
-		if err = f.osf.Truncate(size); err == nil {
+		var size int64
+		if size, err = change(); err == nil {
 			f.gate.resize(size)
 		}
 	})

@@ -27,9 +27,9 @@ func (b *barrier) enter(q *request) {
 	q.epoch.writes++
 }
 
-// leave counts a write out and returns the Syncs that waited for it last.
-func (b *barrier) leave(q *request) (ready requestQueue) {
-	q.epoch.writes--
+// leave counts a write of e out and returns the Syncs that waited for it last.
+func (b *barrier) leave(e *epoch) (ready requestQueue) {
+	e.writes--
 	for b.oldest.writes == 0 && b.oldest != b.newest {
 		ready.append(b.oldest.syncs)
 		b.oldest = b.oldest.next

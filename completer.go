@@ -103,7 +103,9 @@ func (c *completer) await() int {
 			return 0
 		}
 	}
-	r.eventfd.Wait()
+	if err := r.eventfd.Wait(); err != nil {
+		c.abort(err)
+	}
 	return 0 // the next turn reaps
 }
 

@@ -101,7 +101,7 @@ func TestDispatchSendsInOneCall(t *testing.T) {
 				ops, futures := readOps(n, 10), make([]*Future, n)
 				woken := make(chan struct{})
 				s.hold()
-				s.direct.submit(&Op{Kind: OpRead, Buf: make([]byte, 4)}, sinkFunc(func(Completion) {
+				s.direct.submit(&call{op: Op{Kind: OpRead, Buf: make([]byte, 4)}, to: sinkFunc(func(Completion) {
 					// The clock of the test, on a machine that may be slow.
 					s.ring.mu.Lock()
 					if s.ring.dispatch.IsZero() {
@@ -118,7 +118,7 @@ func TestDispatchSendsInOneCall(t *testing.T) {
 						<-done
 					}
 					close(woken)
-				}), nil, nil)
+				})})
 				s.kernel.Await(1)[0].Complete()
 				<-woken
 				for _, op := range s.kernel.Await(n) {
@@ -140,10 +140,10 @@ func TestRingIsLookedAtBeforeTheCall(t *testing.T) {
 		s.hold()
 		p := make([]byte, 10)
 		var calls int
-		s.direct.submit(&Op{Kind: OpRead, Buf: make([]byte, 4)}, sinkFunc(func(Completion) {
+		s.direct.submit(&call{op: Op{Kind: OpRead, Buf: make([]byte, 4)}, to: sinkFunc(func(Completion) {
 			calls = s.kernel.Counts().GetEvents
 			s.kernel.Held()[0].Complete()
-		}), nil, nil)
+		})})
 		future := s.direct.ReadAt(p, 3)
 		s.kernel.Await(2)[0].Complete()
 		s.wantRead(future, p, 3)

@@ -6,17 +6,15 @@ import (
 	"syscall"
 )
 
-const (
-	copyBlock = 256 << 10 // bytes of one read of WriteTo
-	copyDepth = 8         // reads that it has in flight
-)
-
 // ReadFrom copies from r to the file, at the cursor, until io.EOF. Where r is a
 // File, an os.File or a socket the kernel copies by itself if it can, as it does
 // for os.File: copy_file_range(2), splice(2).
 func (f *File) ReadFrom(r io.Reader) (n int64, err error) {
 	if f.writePast() != nil {
 		return io.Copy(struct{ io.Writer }{f}, r)
+	}
+	if f != nil && f.async.direct && f.async.refuse == nil {
+		return f.readFromDirect(r)
 	}
 	limited, ok := r.(*io.LimitedReader)
 	if !ok {
@@ -32,9 +30,9 @@ func (f *File) ReadFrom(r io.Reader) (n int64, err error) {
 }
 
 // kernelReader returns the os.File beneath a File, and any other reader as it
-// is. A File under a deadline is read through its own methods.
+// is. A direct File and one under a deadline are read through their own methods.
 func kernelReader(r io.Reader) io.Reader {
-	if src, ok := r.(*File); ok && src.readPast() == nil {
+	if src, ok := r.(*File); ok && src.readPast() == nil && (src == nil || !src.async.direct) {
 		return src.os()
 	}
 	return r
@@ -51,72 +49,57 @@ func (f *File) WriteTo(w io.Writer) (n int64, err error) {
 	if dst, ok := w.(*File); ok {
 		return dst.ReadFrom(f)
 	}
-	if _, ok := w.(syscall.Conn); ok || f == nil || !f.deadlineable {
+	_, ok := w.(syscall.Conn)
+	if f == nil || !f.deadlineable || ok && !f.async.direct {
 		return f.os().WriteTo(w)
 	}
 	start, err := f.os().Seek(0, io.SeekCurrent)
 	if err != nil {
 		return f.os().WriteTo(w) // which has the error to the letter
 	}
-	if f.async.size()-start <= copyBlock {
+	if f.async.size()-start <= defaultBlockSize && !f.async.direct {
 		return f.os().WriteTo(w)
 	}
-	return f.async.pump(w, start)
+	r, err := NewReader(f.async, start)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { // also where w panics
+		r.Close()
+		f.os().Seek(r.Offset(), io.SeekStart)
+	}()
+	n, err = r.WriteTo(w)
+	return n, plain(err)
 }
 
-// errInvalidWrite is what io.Copy says of a Write that returned a count that
-// cannot be.
-var errInvalidWrite = errors.New("invalid write result")
+// readFromDirect copies r to a direct file, with several writes in flight: the
+// kernel cannot, since copy_file_range(2) knows nothing of alignment.
+func (f *File) readFromDirect(r io.Reader) (n int64, err error) {
+	start, err := f.os().Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	w, err := NewWriter(f.async, start)
+	if err != nil {
+		return 0, err
+	}
+	n, err = w.ReadFrom(r)
+	if e := w.Close(); e != nil {
+		var at *StreamError
+		if errors.As(e, &at) {
+			n = at.Offset - start
+		}
+		err = e
+	}
+	f.os().Seek(start+n, io.SeekStart)
+	return n, plain(err)
+}
 
-// pump writes the file, from offset start to its end, to w, with reads in flight
-// ahead of it. It leaves the cursor behind what w took, also where w panics.
-func (f *AsyncFile) pump(w io.Writer, start int64) (n int64, err error) {
-	type block struct {
-		buf  []byte
-		read *Future
+// plain returns the error beneath a *StreamError, which is what os.File has.
+func plain(err error) error {
+	var at *StreamError
+	if errors.As(err, &at) {
+		return at.Err
 	}
-	off := start
-	ahead := make([]block, 0, copyDepth) // in order of their offsets
-	for len(ahead) < copyDepth {
-		b := block{buf: AlignedBuffer(copyBlock)}
-		b.read = f.ReadAt(b.buf, off)
-		off += copyBlock
-		ahead = append(ahead, b)
-	}
-	defer func() {
-		for _, b := range ahead {
-			b.read.Wait()
-		}
-		f.osf.Seek(start+n, io.SeekStart)
-	}()
-	for {
-		b := ahead[0]
-		got, readErr := b.read.Wait()
-		if got > 0 {
-			m, err := w.Write(b.buf[:got])
-			if m < 0 || m > got {
-				m = 0
-				if err == nil {
-					err = errInvalidWrite
-				}
-			}
-			n += int64(m)
-			if err == nil && m < got {
-				err = io.ErrShortWrite
-			}
-			if err != nil {
-				return n, err
-			}
-		}
-		if readErr != nil {
-			if readErr == io.EOF {
-				readErr = nil
-			}
-			return n, readErr
-		}
-		copy(ahead, ahead[1:])
-		b.read = f.ReadAt(b.buf, off)
-		off += copyBlock
-		ahead[len(ahead)-1] = b
-	}
+	return err
 }

@@ -46,8 +46,8 @@ func (f *AsyncFile) readAll() ([]byte, error) {
 	size := int(f.size()) // once: others may write to the file
 	data := slices.Grow([]byte(nil), max(size, minRead))[:size]
 	var reads []*Future
-	for off := 0; off < len(data); off += copyBlock {
-		reads = append(reads, f.ReadAt(data[off:min(off+copyBlock, len(data))], int64(off)))
+	for off := 0; off < len(data); off += defaultBlockSize {
+		reads = append(reads, f.ReadAt(data[off:min(off+defaultBlockSize, len(data))], int64(off)))
 	}
 	n := 0
 	for _, read := range reads {

@@ -113,11 +113,9 @@ func (f *AsyncFile) await(future *Future, kind OpKind, past <-chan struct{}) (in
 	return future.Wait()
 }
 
-// startUntil is start for a caller that may not wait for anything beyond past,
-// not even a system call that hangs: it gives up waiting for a place, and leaves
-// every system call to a worker.
+// startUntil is start for a caller that may not wait for anything beyond past.
 func (f *AsyncFile) startUntil(op Op, past <-chan struct{}) *Future {
 	future := newFuture()
-	f.submit(&op, future, nil, past)
+	f.submit(&call{op: op, to: future, past: past})
 	return future
 }

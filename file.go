@@ -45,6 +45,10 @@ func (f *AsyncFile) initView(deadlineable bool) {
 // Async returns the AsyncFile that f is a view of.
 func (f *File) Async() *AsyncFile { return f.async }
 
+// direct reports whether the file bypasses the page cache, so that it takes the
+// library to transfer any bytes but aligned ones.
+func (f *File) direct() bool { return f != nil && f.async.direct }
+
 // os returns the os.File beneath, nil for a nil File.
 func (f *File) os() *os.File {
 	if f == nil {
@@ -64,7 +68,7 @@ func (f *File) Close() error {
 
 // Read reads up to len(b) bytes at the cursor, which it advances.
 func (f *File) Read(b []byte) (n int, err error) {
-	if past := f.readPast(); past != nil && len(b) > 0 {
+	if past := f.readPast(); (past != nil || f.direct()) && len(b) > 0 {
 		return f.atCursor(Op{Kind: OpRead, Buf: b}, past)
 	}
 	return f.os().Read(b)
@@ -79,7 +83,7 @@ func (f *File) ReadAt(b []byte, off int64) (n int, err error) {
 // Write writes b at the cursor, which it advances, or at the end of a file
 // opened with O_APPEND.
 func (f *File) Write(b []byte) (n int, err error) {
-	if past := f.writePast(); past != nil && len(b) > 0 {
+	if past := f.writePast(); (past != nil || f.direct()) && len(b) > 0 {
 		return f.atCursor(Op{Kind: OpWrite, Buf: b}, past)
 	}
 	return f.os().Write(b)
@@ -87,7 +91,7 @@ func (f *File) Write(b []byte) (n int, err error) {
 
 // WriteString is Write of a string.
 func (f *File) WriteString(s string) (n int, err error) {
-	if f.writePast() != nil {
+	if f.writePast() != nil || f.direct() {
 		return f.Write([]byte(s))
 	}
 	return f.os().WriteString(s)
@@ -189,7 +193,7 @@ func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
 	if past != nil && len(op.Buf) > 0 && !refused {
 		return f.async.transferUntil(op, past)
 	}
-	if f != nil && f.async.aio && f.async.direct && !f.async.inMemory {
+	if f.direct() && len(op.Buf) > 0 && op.Offset >= 0 {
 		return f.async.transferShared(op)
 	}
 	if op.Kind.writes() {
@@ -204,33 +208,30 @@ func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
 // on the Ring is, and it takes half the processor time from 4 on.
 const fewCalls = 4
 
-// transferShared carries out an operation on the calling goroutine where few
-// others use the file, and through the Ring where many do.
+// transferShared carries out an operation on a direct file: on the calling
+// goroutine where few others use the file, and through the Ring where many do. A
+// write is known to the file in either case, since it may share a block with
+// others, or make the file larger.
 func (f *AsyncFile) transferShared(op Op) (int, error) {
-	if f.users.Add(1) <= fewCalls && !f.mayExtend(&op) {
-		defer f.leave()
+	few := f.users.Add(1) <= fewCalls || !f.aio || f.inMemory
+	defer f.leave()
+	if !few {
+		return f.start(op).Wait()
+	}
+	if !op.Kind.writes() && f.fits(&op, len(op.Buf)) {
 		return f.perform(&op, 0)
 	}
-	defer f.leave()
-	return f.start(op).Wait()
-}
-
-// mayExtend reports whether op has to go through the gate, since it makes the
-// file larger and would block others in io_submit meanwhile.
-func (f *AsyncFile) mayExtend(op *Op) bool {
-	if f.gate == nil || !op.Kind.writes() {
-		return false
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.gate.closed || op.Offset+int64(len(op.Buf)) > f.gate.size
+	future := newFuture()
+	f.submit(&call{op: op, to: future, here: true})
+	return future.Wait()
 }
 
 // busy reports whether operations are in flight.
 func (f *AsyncFile) busy() bool { return f.users.Load() > 0 }
 
-// atCursor carries out op at the cursor under a deadline. Calls with a deadline
-// take turns, since the kernel's own lock on the cursor cannot be given up.
+// atCursor carries out op at the cursor of a direct file, or under a deadline.
+// Such calls take turns: the kernel moves no cursor for them, and its own lock on
+// the cursor cannot be given up.
 func (f *File) atCursor(op Op, past <-chan struct{}) (n int, err error) {
 	select {
 	case <-f.cursor:
@@ -239,20 +240,30 @@ func (f *File) atCursor(op Op, past <-chan struct{}) (n int, err error) {
 	}
 	defer func() { f.cursor <- struct{}{} }()
 	if op.Kind.writes() && f.async.refuse != nil {
-		op.Kind = OpAppend // the kernel moves the cursor behind it
-		return f.async.transferUntil(op, past)
+		op.Kind = OpAppend
+		if n, err = f.append(op, past); n > 0 {
+			f.os().Seek(0, io.SeekEnd)
+		}
+		return n, err
 	}
 	osf := f.os()
 	if op.Offset, err = osf.Seek(0, io.SeekCurrent); err != nil {
 		return 0, f.async.pathError(op.Kind, errors.Unwrap(err))
 	}
-	if n, err = f.async.transferUntil(op, past); n > 0 {
+	if n, err = f.transfer(op, past); n > 0 {
 		osf.Seek(op.Offset+int64(n), io.SeekStart)
 		if err == io.EOF {
 			err = nil // as Read, which has it for the next call
 		}
 	}
 	return n, err
+}
+
+func (f *File) append(op Op, past <-chan struct{}) (int, error) {
+	if past != nil {
+		return f.async.transferUntil(op, past)
+	}
+	return f.async.start(op).Wait()
 }
 
 // The rest is os.File's own.

@@ -43,12 +43,8 @@ func (g *gate) pass(q *request) bool {
 	return true
 }
 
-// leave is called when a request has ended, whether it passed the gate or never
-// came to it.
-func (g *gate) leave(q *request) {
-	if g == nil || !q.gated {
-		return
-	}
+// leave is called when a request that passed has ended.
+func (g *gate) leave() {
 	g.active--
 	if g.closed && g.active == 0 {
 		g.file.ring.workers.Go(g)
@@ -133,9 +129,11 @@ func (g *gate) extend(batch requestQueue) (ready, refused requestQueue) {
 		}
 		from := run.head.op.Offset
 		if err := aio.Allocate(g.file.fd, from, end-from); err != nil {
+			g.file.ring.stats.Fallbacks.Add(1)
 			refused.append(run)
 			continue
 		}
+		g.file.ring.stats.Extensions.Add(1)
 		g.resize(max(g.size, end))
 		ready.append(run)
 	}

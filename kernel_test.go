@@ -250,7 +250,7 @@ func (s *scripted) together(files []*AsyncFile, ops []Op) []*Future {
 	var batch requestQueue
 	for i := range ops {
 		futures[i] = newFuture()
-		files[i].begin(&ops[i], futures[i], nil, nil, &batch)
+		files[i].begin(&call{op: ops[i], to: futures[i]}, &batch)
 	}
 	s.ring.submit(batch)
 	return futures

@@ -27,6 +27,8 @@ func (k OpKind) String() string {
 
 func (k OpKind) writes() bool { return k == OpWrite || k == OpWritev || k == OpAppend }
 
+func (k OpKind) vectored() bool { return k == OpReadv || k == OpWritev }
+
 func (k OpKind) syncs() bool { return k == OpSync || k == OpDatasync }
 
 // An Op describes one operation of Submit. The zero Kind is OpRead.
@@ -38,8 +40,13 @@ type Op struct {
 }
 
 // size returns how many bytes the operation is asked to transfer.
-func (op *Op) size() int {
-	n := len(op.Buf)
+func (op *Op) size() (n int) {
+	switch {
+	case op.Kind.syncs():
+		return 0
+	case !op.Kind.vectored():
+		return len(op.Buf)
+	}
 	for _, p := range op.Bufs {
 		n += len(p)
 	}

@@ -74,7 +74,7 @@ func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
 	if err := q.take(); err != nil {
 		return err
 	}
-	f.submit(&op, q, tag, nil)
+	f.submit(&call{op: op, to: q, tag: tag})
 	return nil
 }
 

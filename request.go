@@ -21,7 +21,8 @@ import (
 //	held      ──release──▶ pending or queued               by whoever ended what it waited for
 //	pending   ──flush────▶ in flight: the kernel           until its event is reaped
 //	pending   ──refused──▶ ended, by the one in io_submit  (its error is the result)
-//	in flight ──reap─────▶ the reaper, which continues a short transfer (▶ pending) or ends it
+//	in flight ──reap─────▶ the reaper, which continues a short transfer (▶ pending) or ends it,
+//	                     ▶ queued  for a worker, where there is much to copy first
 //	queued    ──run──────▶ a worker, which ends it, or submits it (▶ in flight)
 //	ended     ──recycle──▶ free, and only then its result is delivered
 //
@@ -44,12 +45,27 @@ type request struct {
 	sink sink
 	tag  any
 
-	want  int  // bytes
-	done  int  // bytes transferred so far
-	asked int  // bytes, by the submission in flight
-	state int8 // a state, for telling a true event from a stray one
-	alone bool // io_submit would block: a worker makes the call
-	gated bool // it counts among those that have passed its file's gate
+	want int // bytes
+	done int // bytes transferred so far
+
+	// What plan has the next submission transfer.
+	at     int64  // from this offset in the file
+	asked  int    // so many bytes
+	part   []byte // to or from here, when it is not vectored
+	bounce []byte // the aligned buffer that part is, if it is one
+
+	way     way  // how the bytes pass
+	state   int8 // for telling a true event from a stray one; guarded by Ring.mu
+	alone   bool // io_submit would block: a worker makes the call
+	gated   bool // it counts among those that have passed its file's gate
+	landing bool // reaped with result res, which a worker is to take
+	res     int64
+
+	writePlace int // in its file's appender, of a write
+
+	spanned bool // it is in its file's overlap, at place, with span
+	place   int
+	span    span
 
 	epoch *epoch   // of a write: what a Sync after it waits for
 	next  *request // in the list that holds it
@@ -77,59 +93,79 @@ type Completion struct {
 	Tag    any    // as submitted
 }
 
+// set makes the request that of c, of which done bytes have been transferred.
+func (q *request) set(f *AsyncFile, c *call, want, done int) {
+	bufs := append(q.op.Bufs, c.op.Bufs...) // the caller may reuse its array at once
+	q.op = c.op
+	q.op.Bufs = bufs
+	q.file, q.sink, q.tag = f, c.to, c.tag
+	q.want, q.done = want, done
+	q.alone = c.past != nil && f.aio
+}
+
 // end returns the offset in bytes at which the operation is to end. It is less
 // than zero, and the kernel has an error for it, where no offset is so large.
 func (q *request) end() int64 { return q.op.Offset + int64(q.want) }
 
-// prepare fills the iocb with what is left to transfer.
-func (q *request) prepare() {
-	fd, off := q.file.fd, q.op.Offset+int64(q.done)
-	switch q.op.Kind {
-	case OpRead:
-		q.iocb.PrepareRead(fd, q.rest(), off)
-	case OpWrite, OpAppend:
-		q.iocb.PrepareWrite(fd, q.rest(), off)
-	case OpReadv:
-		q.gather()
-		q.iocb.PrepareReadv(fd, q.iovecs, off)
-	case OpWritev:
-		q.gather()
-		q.iocb.PrepareWritev(fd, q.iovecs, off)
-	case OpSync:
-		q.iocb.PrepareFsync(fd)
-	case OpDatasync:
-		q.iocb.PrepareFdatasync(fd)
+// plan decides what the next submission transfers. Called by the owner of the
+// request, which holds no lock: a bounced write is copied here.
+func (q *request) plan() {
+	q.at = q.op.Offset + int64(q.done)
+	switch {
+	case q.op.Kind.syncs():
+	case q.way == bounced:
+		q.planBounced()
+	case !q.op.Kind.vectored():
+		p := q.op.Buf[q.done:]
+		q.part = p[:min(len(p), aio.MaxTransfer)]
+		q.asked = len(q.part)
+	default:
+		clear(q.iovecs) // what is left may be fewer, and recycle sees only those
+		q.part, q.iovecs, q.asked = nil, q.iovecs[:0], 0
+		for p := range remaining(q.op.Bufs, q.done) {
+			q.iovecs = append(q.iovecs, aio.MakeIovec(p))
+			q.asked += len(p)
+		}
 	}
 }
 
-// rest returns what is left of the buffer, as far as one operation goes.
-func (q *request) rest() []byte {
-	p := q.op.Buf[q.done:]
-	q.asked = min(len(p), aio.MaxTransfer)
-	return p[:q.asked]
-}
-
-// gather lists what is left of the buffers, as far as one operation goes.
-func (q *request) gather() {
-	clear(q.iovecs) // what is left may be fewer, and recycle sees only those
-	q.iovecs, q.asked = q.iovecs[:0], 0
-	for p := range remaining(q.op.Bufs, q.done) {
-		q.iovecs = append(q.iovecs, aio.MakeIovec(p))
-		q.asked += len(p)
+// prepare fills the iocb with what was planned.
+func (q *request) prepare() {
+	fd, write := q.file.fd, q.op.Kind.writes()
+	switch {
+	case q.op.Kind == OpSync:
+		q.iocb.PrepareFsync(fd)
+	case q.op.Kind == OpDatasync:
+		q.iocb.PrepareFdatasync(fd)
+	case q.part != nil && write:
+		q.iocb.PrepareWrite(fd, q.part, q.at)
+	case q.part != nil:
+		q.iocb.PrepareRead(fd, q.part, q.at)
+	case write:
+		q.iocb.PrepareWritev(fd, q.iovecs, q.at)
+	default:
+		q.iocb.PrepareReadv(fd, q.iovecs, q.at)
 	}
 }
 
 // advance takes the result of one submission. It reports whether the operation
-// goes on, and otherwise how it ended.
+// goes on, which then needs a plan, and otherwise how it ended.
 func (q *request) advance(res int64) (more bool, err error) {
 	n, err := aio.Result(res)
 	switch {
 	case errors.Is(err, syscall.EINTR):
 		return true, nil // as os.File, which repeats an interrupted call
+	case n > q.asked && err == nil:
+		err = syscall.EIO // cannot be: the completion ring is not to be trusted
+		fallthrough
 	case err != nil:
 		return false, q.file.pathError(q.op.Kind, err)
 	}
-	q.done += n
+	if q.bounce != nil {
+		q.done += q.land(n)
+	} else {
+		q.done += n
+	}
 	switch {
 	case q.done >= q.want:
 		return false, nil
@@ -138,44 +174,68 @@ func (q *request) advance(res int64) (more bool, err error) {
 	case q.op.Kind.writes() && n == 0:
 		return false, q.file.pathError(q.op.Kind, io.ErrUnexpectedEOF)
 	case q.op.Kind.writes():
-	case n == 0, q.done%q.file.align.ReadOffset != 0:
-		// A direct read that stops off a block boundary stopped at the end of
-		// the file, and cannot be continued from there.
+		if q.stopped(n) {
+			q.way = cached // where the device stopped inside a block, it cannot go on
+		}
+	case n == 0, q.stopped(n):
+		// A direct read that stops inside a block stopped at the end of the
+		// file, and cannot be continued from there.
 		return false, io.EOF
 	}
 	q.ring.stats.ShortTransfers.Add(1)
 	return true, nil
 }
 
+// stopped reports whether a transfer of n bytes ended inside a block.
+func (q *request) stopped(n int) bool {
+	return (q.at+int64(n))%int64(q.file.unit(q.op.Kind)) != 0
+}
+
 // finish delivers the outcome of the operation and frees its slot. The slot is
 // freed first, so that whoever is woken by the outcome finds it.
 func (q *request) finish(err error) {
 	r, f, s := q.ring, q.file, q.sink
+	q.dropBounce()
 	c := Completion{Op: q.op.Kind, File: f, Buf: q.op.Buf, Offset: q.op.Offset, N: q.done, Err: err, Tag: q.tag}
-	ready := f.ended(q)
+	epoch, gated := q.epoch, q.gated
+	f.dispatchAll(f.leaveBlocks(q))
 	r.recycle(q)
 	r.stats.count(&c)
 	s.deliver(c)
-	f.dispatchAll(ready) // after c can be seen, so that a Sync ends after the writes that it covers
+	f.dispatchAll(f.leaveOrder(epoch, gated))
 	f.leave()
 }
 
-// Run carries the request out on the calling worker, for workers.Job.
+// Run does on a worker what would block elsewhere, for workers.Job.
 func (q *request) Run() {
-	if q.alone {
+	switch {
+	case q.landing:
+		q.landing = false
+		if more := settle([]outcome{{q: q, res: q.res}}, false); !more.empty() {
+			q.ring.submit(more)
+		}
+	case q.way == cached:
+		n, err := q.file.performCached(&q.op, q.want, q.done)
+		q.done += n
+		q.finish(err)
+	case q.alone:
 		q.ring.submitAlone(q)
-		return
+	case q.way == bounced:
+		q.finish(q.performBounced())
+	default:
+		n, err := q.file.perform(&q.op, q.done)
+		q.done += n
+		q.finish(err)
 	}
-	n, err := q.file.perform(&q.op, q.done)
-	q.done += n
-	q.finish(err)
 }
 
 // pathError wraps err as os.File does: io.EOF bare, everything else with the
 // operation and the path.
-func (f *AsyncFile) pathError(kind OpKind, err error) error {
+func pathError(kind OpKind, path string, err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	return &fs.PathError{Op: kind.String(), Path: f.name, Err: err}
+	return &fs.PathError{Op: kind.String(), Path: path, Err: err}
 }
+
+func (f *AsyncFile) pathError(kind OpKind, err error) error { return pathError(kind, f.name, err) }

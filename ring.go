@@ -48,6 +48,7 @@ type Ring struct {
 	free      chan *request // the idle slots; a submitter takes one, a full queue blocks it
 	closing   chan struct{} // closed when Close begins
 	workers   *workers.Pool
+	bounces   bouncePools
 	completer completer
 	stats     counters
 	closed    atomic.Bool
@@ -93,6 +94,7 @@ func newRing(c *config) (*Ring, error) {
 	r := &Ring{
 		closing: make(chan struct{}),
 		workers: workers.New(c.workers),
+		bounces: newBouncePools(),
 	}
 	r.outside = sync.NewCond(&r.mu)
 	depth := c.depth
@@ -290,8 +292,8 @@ func (r *Ring) recycle(q *request) {
 	clear(q.iovecs)
 	clear(q.op.Bufs)
 	q.op = Op{Bufs: q.op.Bufs[:0]} // the array serves the next vectored request
-	q.file, q.sink, q.tag, q.epoch = nil, nil, nil, nil
-	q.done, q.want, q.alone, q.gated = 0, 0, false, false
+	q.file, q.sink, q.tag, q.epoch, q.part = nil, nil, nil, nil, nil
+	q.done, q.want, q.way, q.alone, q.gated = 0, 0, straight, false, false
 	r.free <- q // has room for every slot
 }
 
@@ -470,10 +472,12 @@ func (r *Ring) putBack(s *submitter, from, to int, err error) {
 	r.pending = list
 }
 
-// refuse ends a request that io_submit answered with err.
+// refuse deals with a request that io_submit answered with err. EINVAL may mean
+// that the file has no such operation in AIO, as /proc has no reads and a kernel
+// before 4.18 no fsync: an ordinary system call has the result that is wanted.
 func (r *Ring) refuse(s *submitter, q *request, err error) {
-	if q.op.Kind.syncs() && errors.Is(err, syscall.EINVAL) {
-		r.offload(q) // a kernel before 4.18, or a sandbox, without IOCB_CMD_FSYNC
+	if errors.Is(err, syscall.EINVAL) {
+		r.offload(q)
 		return
 	}
 	s.end(q, q.file.pathError(q.op.Kind, err))
@@ -545,24 +549,38 @@ func (r *Ring) endAll(s *submitter) {
 		return
 	}
 	r.mu.Unlock()
-	more := settle(s.ended)
+	more := settle(s.ended, true)
 	s.ended = s.ended[:0]
 	r.mu.Lock()
 	r.pending.append(more)
 }
 
 // settle ends requests that came back from the kernel, and returns those that
-// go on. It clears list, which then keeps nothing reachable.
-func settle(list []outcome) (more requestQueue) {
+// go on. It clears list, which then keeps nothing reachable. With hurry it leaves
+// to a worker what has much to copy.
+func settle(list []outcome, hurry bool) (more requestQueue) {
 	for i, o := range list {
 		list[i] = outcome{}
 		if o.err != nil {
 			o.q.finish(o.err)
-		} else if again, err := o.q.advance(o.res); again {
-			more.push(o.q)
-		} else {
-			o.q.finish(err)
+			continue
 		}
+		if hurry && len(o.q.bounce) > copyInline {
+			o.q.landing, o.q.res = true, o.res
+			o.q.ring.offload(o.q)
+			continue
+		}
+		again, err := o.q.advance(o.res)
+		if !again {
+			o.q.finish(err)
+			continue
+		}
+		if o.q.way == cached {
+			o.q.ring.offload(o.q)
+			continue
+		}
+		o.q.plan()
+		more.push(o.q)
 	}
 	return more
 }

@@ -491,7 +491,7 @@ func TestFullQueueIsLeftAtTheDeadline(t *testing.T) {
 		holder := s.direct.ReadAt(p, 0)
 		past, future := make(chan struct{}), newFuture()
 		go close(past)
-		s.direct.submit(&Op{Kind: OpRead, Buf: make([]byte, 10)}, future, nil, past)
+		s.direct.submit(&call{op: Op{Kind: OpRead, Buf: make([]byte, 10)}, to: future, past: past})
 		s.wantError(future, s.direct, "read", 0, os.ErrDeadlineExceeded)
 		s.kernel.Await(1)[0].Complete()
 		s.wantRead(holder, p, 0)
@@ -769,7 +769,7 @@ func TestSyncGoesToAWorkerWhereTheKernelHasNone(t *testing.T) {
 		s.wantError(f.Sync(), f, "sync", 0, syscall.EBADF)
 		// The way of one with a deadline, which is submitted by a worker.
 		future, past := newFuture(), make(chan struct{})
-		f.submit(&Op{Kind: OpSync}, future, nil, past)
+		f.submit(&call{op: Op{Kind: OpSync}, to: future, past: past})
 		if n, err := future.Wait(); n != 0 || err != nil {
 			s.Errorf("Sync by way of a worker = %d, %v", n, err)
 		}

@@ -26,6 +26,14 @@ type Stats struct {
 
 	BytesRead    uint64
 	BytesWritten uint64
+
+	// On O_DIRECT files. Aligned requests count in none of the first four.
+	BouncedReads     uint64 // reads that went through an aligned buffer
+	BouncedWrites    uint64 // writes that went through an aligned buffer or the page cache
+	ReadModifyWrites uint64 // those of them that began or ended inside a block
+	BytesCopied      uint64 // for all of them
+	Extensions       uint64 // times that a file was made larger for writes to come
+	Fallbacks        uint64 // writes that went another way since it could not be
 }
 
 // counters is Stats as it is counted.
@@ -36,6 +44,10 @@ type counters struct {
 	ShortTransfers            atomic.Uint64
 	Offloaded, Inline, Errors atomic.Uint64
 	BytesRead, BytesWritten   atomic.Uint64
+
+	BouncedReads, BouncedWrites   atomic.Uint64
+	ReadModifyWrites, BytesCopied atomic.Uint64
+	Extensions, Fallbacks         atomic.Uint64
 }
 
 // count adds the outcome of an operation.
@@ -51,6 +63,17 @@ func (s *counters) count(c *Completion) {
 		s.Errors.Add(1)
 	}
 	s.Completed.Add(1)
+}
+
+// countWay adds a request that O_DIRECT does not take as it is.
+func (s *counters) countWay(q *request) {
+	switch {
+	case q.way == straight:
+	case !q.op.Kind.writes():
+		s.BouncedReads.Add(1)
+	default:
+		s.BouncedWrites.Add(1)
+	}
 }
 
 // Stats returns what the Ring has done. It is safe for concurrent use.
@@ -70,5 +93,12 @@ func (r *Ring) Stats() Stats {
 		Errors:         s.Errors.Load(),
 		BytesRead:      s.BytesRead.Load(),
 		BytesWritten:   s.BytesWritten.Load(),
+
+		BouncedReads:     s.BouncedReads.Load(),
+		BouncedWrites:    s.BouncedWrites.Load(),
+		ReadModifyWrites: s.ReadModifyWrites.Load(),
+		BytesCopied:      s.BytesCopied.Load(),
+		Extensions:       s.Extensions.Load(),
+		Fallbacks:        s.Fallbacks.Load(),
 	}
 }

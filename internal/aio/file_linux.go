@@ -199,3 +199,53 @@ func Size(fd int) (int64, error) {
 	}
 	return st.Size, nil
 }
+
+// Pread wraps pread(2), repeated while it is interrupted.
+func Pread(fd int, p []byte, off int64) (n int, err error) {
+	err = ignoringEINTR(func() (err error) {
+		n, err = unix.Pread(fd, p, off)
+		return err
+	})
+	return max(n, 0), err
+}
+
+// Pwrite wraps pwrite(2), repeated while it is interrupted.
+func Pwrite(fd int, p []byte, off int64) (n int, err error) {
+	err = ignoringEINTR(func() (err error) {
+		n, err = unix.Pwrite(fd, p, off)
+		return err
+	})
+	return max(n, 0), err
+}
+
+// Reopen opens the file that fd is open on once more, without O_DIRECT but with
+// the same access and the other status flags. It goes through /proc/self/fd,
+// which works for files that have no name any more.
+func Reopen(fd int) (int, error) {
+	flags, err := StatusFlags(fd)
+	if err != nil {
+		return -1, err
+	}
+	name := "/proc/self/fd/" + strconv.Itoa(fd)
+	fd = -1
+	err = ignoringEINTR(func() (err error) {
+		fd, err = unix.Open(name, flags&^ODirect|unix.O_CLOEXEC, 0)
+		return err
+	})
+	return fd, err
+}
+
+// WriteBack writes the dirty pages of the range to the device and waits for
+// them, with sync_file_range(2), or where there is none with fdatasync(2). It is
+// no promise of durability: the device's cache and the metadata stay as they are.
+func WriteBack(fd int, off, size int64) error {
+	const flags = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	err := ignoringEINTR(func() error { return unix.SyncFileRange(fd, off, size, flags) })
+	if err == unix.ENOSYS || err == unix.EPERM || err == unix.EINVAL {
+		return Fdatasync(fd)
+	}
+	return err
+}
+
+// Uncache drops the clean pages of the range from the page cache: a hint.
+func Uncache(fd int, off, size int64) { unix.Fadvise(fd, off, size, unix.FADV_DONTNEED) }

@@ -66,3 +66,18 @@ func BlockSize(int) int64 { return 0 }
 
 // Size returns ENOSYS.
 func Size(int) (int64, error) { return 0, errUnsupported }
+
+// Pread returns ENOSYS.
+func Pread(int, []byte, int64) (int, error) { return 0, errUnsupported }
+
+// Pwrite returns ENOSYS.
+func Pwrite(int, []byte, int64) (int, error) { return 0, errUnsupported }
+
+// Reopen returns ENOSYS.
+func Reopen(int) (int, error) { return -1, errUnsupported }
+
+// WriteBack returns ENOSYS.
+func WriteBack(int, int64, int64) error { return errUnsupported }
+
+// Uncache does nothing.
+func Uncache(int, int64, int64) {}

@@ -1,0 +1,83 @@
+package asyncfile
+
+import "github.com/seed-39be8cca/asyncfile/internal/aio"
+
+// bufferAlign fits the memory and offset alignment of any device whose blocks
+// are not larger than a page.
+const bufferAlign = 4096
+
+// AlignedBuffer returns a buffer of size bytes that begins at a multiple of
+// 4096, fit for any O_DIRECT file. Its length is not rounded.
+func AlignedBuffer(size int) []byte { return aio.AlignedSlice(size, bufferAlign) }
+
+// A BufferPool keeps aligned buffers of one size for reuse, at most a given
+// number of idle ones. It is safe for concurrent use.
+type BufferPool struct {
+	size int
+	idle chan []byte
+}
+
+// NewBufferPool returns a pool of buffers of size bytes, fit for any O_DIRECT
+// file, which keeps up to idle of them that are not in use. Both are at least 1;
+// a lesser one counts as 1.
+func NewBufferPool(size, idle int) *BufferPool {
+	return &BufferPool{max(size, 1), make(chan []byte, max(idle, 1))}
+}
+
+// Get returns a buffer, whose contents are not defined.
+func (p *BufferPool) Get() []byte {
+	select {
+	case b := <-p.idle:
+		return b
+	default:
+		return AlignedBuffer(p.size)
+	}
+}
+
+// Put gives back a buffer that Get returned, for reuse. No operation may be in
+// flight on it. One that was resliced is taken at its full size, and one that
+// does not begin where Get's did is dropped.
+func (p *BufferPool) Put(b []byte) {
+	if cap(b) != p.size {
+		return
+	}
+	select {
+	case p.idle <- b[:p.size]:
+	default:
+	}
+}
+
+// bounceSizes are the sizes in bytes of the buffers through which requests go
+// that O_DIRECT does not take as they are. The largest bounds what one such
+// request holds in memory, and so what it transfers at a time.
+var bounceSizes = [...]int{4 << 10, 64 << 10, maxBounce}
+
+const maxBounce = 1 << 20
+
+// bouncePools are the bounce buffers of a Ring: up to 3 MiB idle.
+type bouncePools [len(bounceSizes)]*BufferPool
+
+func newBouncePools() (pools bouncePools) {
+	for i, size := range bounceSizes {
+		pools[i] = NewBufferPool(size, max(maxBounce/size, 1))
+	}
+	return pools
+}
+
+// get returns a buffer of n bytes, at most maxBounce.
+func (pools *bouncePools) get(n int) []byte {
+	for i, size := range bounceSizes {
+		if n <= size {
+			return pools[i].Get()[:n]
+		}
+	}
+	return AlignedBuffer(n)
+}
+
+func (pools *bouncePools) put(b []byte) {
+	for i, size := range bounceSizes {
+		if cap(b) == size {
+			pools[i].Put(b)
+		}
+	}
+}
