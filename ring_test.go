@@ -619,10 +619,43 @@ func TestSubmitterReturnsInTheEnd(t *testing.T) {
 		bring()
 		close(returned)
 		s.settle()
+		mu.Lock()
+		if rounds <= maxRounds {
+			s.Errorf("%d rounds, want more than %d", rounds, maxRounds)
+		}
+		for i, future := range futures[1:] { // with the other submitter still inside
+			if _, _, ok := future.Result(); !ok {
+				s.Errorf("%d was left to nobody", i+1)
+			}
+		}
+		mu.Unlock()
 		close(other)
 		s.settle()
-		mu.Lock()
-		defer mu.Unlock()
+		s.wantReads(futures, ops)
+	})
+}
+
+// What comes back from io_submit goes before what others have brought since.
+func TestPutBackComesFirst(t *testing.T) {
+	inBubble(t, 8, func(s *scripted) {
+		first, second := make(chan struct{}), make(chan struct{})
+		s.inside(insideCall{first, saysAgain}, insideCall{second, takesAll})
+		log := s.script()
+		ops, futures := readOps(5, 10), make([]*Future, 5)
+		var done sync.WaitGroup
+		done.Go(func() { copy(futures, s.direct.Submit(ops[:2]...)) })
+		s.settle()
+		done.Go(func() { futures[2] = s.direct.Submit(ops[2])[0] })
+		s.settle()
+		copy(futures[3:], s.direct.Submit(ops[3:]...))
+		close(first)
+		time.Sleep(2 * retryDelay) // of the bubble
+		s.settle()
+		if want := []int64{0, 10, 30, 40}; !slices.Equal(log.offsets(), want) {
+			s.Errorf("accepted at %v, want %v", log.offsets(), want)
+		}
+		close(second)
+		done.Wait()
 		s.wantReads(futures, ops)
 	})
 }
@@ -810,6 +843,35 @@ func TestRingCloseDrains(t *testing.T) {
 		}
 		if c := s.kernel.Counts(); c.SubmittedOps != 3 { // with tryContext's
 			s.Errorf("%d operations submitted, want 3", c.SubmittedOps)
+		}
+	})
+}
+
+// On the pool nothing but its slots tells what is in flight.
+func TestRingCloseWaitsForEverySlotOfThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, err := NewRing(WithBackend(BackendPool), WithQueueDepth(3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var taken []*request
+		for range 3 {
+			taken = append(taken, r.tryAcquire())
+		}
+		closed := make(chan error, 1)
+		go func() { closed <- r.Close() }()
+		for _, q := range taken {
+			synctest.Wait()
+			if len(closed) != 0 {
+				t.Error("closed with a slot in use")
+			}
+			r.recycle(q)
+		}
+		if err := <-closed; err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if q := r.tryAcquire(); q != nil {
+			t.Error("a slot of a closed Ring")
 		}
 	})
 }
