@@ -40,7 +40,7 @@ func TestBarrier(t *testing.T) {
 		if b.hold(new(request)) {
 			t.Error("a Sync is held though nothing was written")
 		}
-		b.leave(newWrite(&b))
+		b.leave(newWrite(&b).epoch)
 		if b.hold(new(request)) {
 			t.Error("a Sync is held though the write has ended")
 		}
@@ -51,8 +51,8 @@ func TestBarrier(t *testing.T) {
 		if !b.hold(sync) {
 			t.Fatal("a Sync passes two writes")
 		}
-		wantList(t, "after the second write", b.leave(w2))
-		wantList(t, "after the first write", b.leave(w1), sync)
+		wantList(t, "after the second write", b.leave(w2.epoch))
+		wantList(t, "after the first write", b.leave(w1.epoch), sync)
 		if b.oldest != b.newest {
 			t.Error("epochs are left")
 		}
@@ -62,8 +62,8 @@ func TestBarrier(t *testing.T) {
 		w1, sync := newWrite(&b), new(request)
 		b.hold(sync)
 		w2 := newWrite(&b)
-		wantList(t, "after the write before it", b.leave(w1), sync)
-		wantList(t, "after the write behind it", b.leave(w2))
+		wantList(t, "after the write before it", b.leave(w1.epoch), sync)
+		wantList(t, "after the write behind it", b.leave(w2.epoch))
 	})
 	t.Run("epochs in order", func(t *testing.T) {
 		b := newBarrier()
@@ -73,9 +73,9 @@ func TestBarrier(t *testing.T) {
 		b.hold(s2)
 		b.hold(s3) // with no write between the two
 		w3 := newWrite(&b)
-		wantList(t, "the second epoch ended, not the first", b.leave(w2))
-		wantList(t, "the later epoch ended", b.leave(w3))
-		wantList(t, "the first epoch ended", b.leave(w1), s1, s2, s3)
+		wantList(t, "the second epoch ended, not the first", b.leave(w2.epoch))
+		wantList(t, "the later epoch ended", b.leave(w3.epoch))
+		wantList(t, "the first epoch ended", b.leave(w1.epoch), s1, s2, s3)
 		if b.oldest != b.newest || b.hold(new(request)) {
 			t.Error("not as new afterwards")
 		}

@@ -102,7 +102,7 @@ func TestEndOfFile(t *testing.T) {
 		{"beyond", 1, 9999, 10, 0, io.EOF, 1},
 		// A direct read cannot go on from within a block, and has no need to.
 		{"across, off a block boundary", 1000, 4000, 200, 96, io.EOF, 1},
-		{"across, on a block boundary", 48, 4000, 200, 96, io.EOF, 2},
+		{"across, on a block boundary", 32, 4000, 200, 96, io.EOF, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			eachWait(t, 1, func(s *scripted) {

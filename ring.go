@@ -476,7 +476,7 @@ func (r *Ring) putBack(s *submitter, from, to int, err error) {
 // that the file has no such operation in AIO, as /proc has no reads and a kernel
 // before 4.18 no fsync: an ordinary system call has the result that is wanted.
 func (r *Ring) refuse(s *submitter, q *request, err error) {
-	if errors.Is(err, syscall.EINVAL) {
+	if errors.Is(err, syscall.EINVAL) && r.broken == nil {
 		r.offload(q)
 		return
 	}

@@ -315,8 +315,26 @@ func TestRefusedRequestFailsAlone(t *testing.T) {
 		for _, future := range bad.Submit(readOps(8, 10)...) {
 			s.wantError(future, bad, "read", 0, syscall.EBADF)
 		}
+		s.answers(refuses(syscall.EPERM))
+		s.wantError(s.worker.WriteAt([]byte("x"), 0), s.worker, "write", 0, syscall.EPERM)
+	})
+}
+
+// EINVAL says that AIO has no such operation on the file, as on /proc; an
+// ordinary system call may have.
+func TestRefusedAsInvalidIsTriedOtherwise(t *testing.T) {
+	eachWait(t, 8, func(s *scripted) {
+		if _, err := s.direct.osf.WriteAt([]byte("not in the kernel's script"), 0); err != nil {
+			s.Fatal(err)
+		}
+		p := make([]byte, 3)
 		s.answers(refuses(syscall.EINVAL))
-		s.wantError(s.worker.WriteAt([]byte("x"), 0), s.worker, "write", 0, syscall.EINVAL)
+		if n, err := s.direct.ReadAt(p, 0).Wait(); n != 3 || err != nil || string(p) != "not" {
+			s.Errorf("= %d, %v, %q", n, err, p)
+		}
+		if got := s.ring.Stats().Offloaded; got != 1 {
+			s.Errorf("%d offloaded, want 1", got)
+		}
 	})
 }
 
@@ -325,9 +343,9 @@ func TestPartialSubmit(t *testing.T) {
 		log := s.script()
 		ops := readOps(10, 10)
 		// 3 are taken, then 2, then the 6th is bad, then 1, then the rest.
-		s.answers(takes(3), takes(2), refuses(syscall.EINVAL), takes(1))
+		s.answers(takes(3), takes(2), refuses(syscall.EPERM), takes(1))
 		futures := s.direct.Submit(ops...)
-		s.wantError(futures[5], s.direct, "read", 0, syscall.EINVAL)
+		s.wantError(futures[5], s.direct, "read", 0, syscall.EPERM)
 		s.wantReads(futures[:5], ops[:5])
 		s.wantReads(futures[6:], ops[6:])
 		s.wantBatches(10, 7, 5, 4, 3)
