@@ -10,10 +10,10 @@ import (
 // File, an os.File or a socket the kernel copies by itself if it can, as it does
 // for os.File: copy_file_range(2), splice(2).
 func (f *File) ReadFrom(r io.Reader) (n int64, err error) {
-	if f.writePast() != nil {
+	switch {
+	case f.writePast() != nil, f.direct() && f.async.refuse != nil:
 		return io.Copy(struct{ io.Writer }{f}, r)
-	}
-	if f != nil && f.async.direct && f.async.refuse == nil {
+	case f.direct():
 		return f.readFromDirect(r)
 	}
 	limited, ok := r.(*io.LimitedReader)

@@ -193,7 +193,7 @@ func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
 	if past != nil && len(op.Buf) > 0 && !refused {
 		return f.async.transferUntil(op, past)
 	}
-	if f.direct() && len(op.Buf) > 0 && op.Offset >= 0 {
+	if f.direct() && len(op.Buf) > 0 && !refused {
 		return f.async.transferShared(op)
 	}
 	if op.Kind.writes() {
