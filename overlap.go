@@ -19,10 +19,30 @@ type overlap struct {
 	waiting []*request // in the order in which they came
 }
 
-// A span is the blocks that a request touches, from first up to last.
-type span struct{ first, last int64 }
+// A span is the blocks that a request touches, from first up to last, and of
+// which kind it is: its way may change while it is active.
+type span struct {
+	first, last int64
+	cached      bool
+	grows       bool // a cached write beyond the end of the file
+}
 
-func (s span) meets(t span) bool { return s.first <= t.last && t.first <= s.last }
+// conflicts reports whether s and t are of different kinds and share a block.
+//
+// A cached write that makes the file larger shares everything behind it: XFS
+// reserves space there (speculative preallocation), which it allocates when the
+// pages are written back. A direct read that comes across what is not allocated
+// fails with EIO (iomap_dio_iter, fs/iomap/direct-io.c), and a direct write in
+// the middle would leave the part behind it so for good.
+func (s span) conflicts(t span) bool {
+	if s.cached == t.cached {
+		return false
+	}
+	if t.cached {
+		s, t = t, s
+	}
+	return s.first <= t.last && (t.first <= s.last || s.grows)
+}
 
 // admit lets q go, or makes it wait and reports false.
 func (o *overlap) admit(q *request) bool {
@@ -51,7 +71,7 @@ func (o *overlap) leave(q *request) (ready []*request) {
 	o.active[q.place].place = q.place
 	o.active[last] = nil
 	o.active = o.active[:last]
-	if q.way == cached {
+	if q.span.cached {
 		o.cached--
 	}
 	still := o.waiting[:0]
@@ -71,7 +91,7 @@ func (o *overlap) leave(q *request) (ready []*request) {
 func (o *overlap) enter(q *request) {
 	q.place = len(o.active)
 	o.active = append(o.active, q)
-	if q.way == cached {
+	if q.span.cached {
 		o.cached++
 	}
 }
@@ -80,7 +100,7 @@ func (o *overlap) enter(q *request) {
 // that is active or in ahead.
 func (o *overlap) blocked(q *request, ahead []*request) bool {
 	others := o.cached
-	if q.way == cached {
+	if q.span.cached {
 		others = len(o.active) - o.cached
 	}
 	return others > 0 && q.conflicts(o.active) || q.conflicts(ahead)
@@ -90,7 +110,7 @@ func (o *overlap) blocked(q *request, ahead []*request) bool {
 // other kind.
 func (q *request) conflicts(list []*request) bool {
 	for _, r := range list {
-		if (r.way == cached) != (q.way == cached) && r.span.meets(q.span) {
+		if r.span.conflicts(q.span) {
 			return true
 		}
 	}
@@ -100,12 +120,23 @@ func (q *request) conflicts(list []*request) bool {
 // spanOf returns the blocks that q touches. An append that the kernel finds the
 // place for touches everything from the end of the file on.
 func (o *overlap) spanOf(q *request) span {
+	s := span{cached: q.way == cached}
 	if q.op.Kind == OpAppend && q.file.appender.serial() {
-		return span{q.file.size() / o.unit, math.MaxInt64}
+		s.first, s.last = q.file.size()/o.unit, math.MaxInt64
+		return s
 	}
 	end := q.end()
 	if end < 0 {
 		end = math.MaxInt64
 	}
-	return span{q.op.Offset / o.unit, (end - 1) / o.unit}
+	s.first, s.last = q.op.Offset/o.unit, (end-1)/o.unit
+	if s.cached {
+		// The kernel zeroes what is behind the end of the file in its last block,
+		// through the page cache too (ext4_zero_partial_blocks, xfs_zero_range).
+		if size := q.file.size(); end > size {
+			s.grows = true
+			s.first = min(s.first, size/o.unit)
+		}
+	}
+	return s
 }

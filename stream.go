@@ -255,6 +255,9 @@ func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 			return n, err
 		}
 		m, err := r.Read(room)
+		if m < 0 || m > len(room) {
+			return n, fmt.Errorf("asyncfile: Writer: %T read %d of %d bytes", r, m, len(room))
+		}
 		n += int64(m)
 		w.took(m)
 		if err == io.EOF {

@@ -1,0 +1,114 @@
+package asyncfile
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
+)
+
+func TestAlignedBuffer(t *testing.T) {
+	for _, n := range []int{0, 1, 511, 4096, 5000, 1<<20 + 1} {
+		p := AlignedBuffer(n)
+		if len(p) != n || cap(p) != n || !aio.IsAligned(p, bufferAlign) {
+			t.Errorf("AlignedBuffer(%d) has %d bytes of %d, aligned %v", n, len(p), cap(p), aio.IsAligned(p, bufferAlign))
+		}
+	}
+}
+
+// first is the address of a buffer, to tell one from another.
+func first(p []byte) *byte { return &p[:1][0] }
+
+func TestBufferPool(t *testing.T) {
+	p := NewBufferPool(5000, 2)
+	bufs := [][]byte{p.Get(), p.Get(), p.Get()}
+	for _, b := range bufs {
+		if len(b) != 5000 || !aio.IsAligned(b, bufferAlign) {
+			t.Errorf("Get gives %d bytes, aligned %v", len(b), aio.IsAligned(b, bufferAlign))
+		}
+	}
+	p.Put(bufs[0][:0]) // taken at its full size
+	p.Put(bufs[1])
+	p.Put(bufs[2]) // one too many
+	for i := range 2 {
+		if got := p.Get(); len(got) != 5000 || first(got) != first(bufs[i]) {
+			t.Errorf("Get gives %d bytes, or another buffer than the %dth", len(got), i)
+		}
+	}
+	if got := p.Get(); first(got) == first(bufs[2]) {
+		t.Error("the pool kept more than it may")
+	}
+	p.Put(bufs[0][1:])
+	p.Put(bufs[1][:10:10])
+	p.Put(AlignedBuffer(4096))
+	p.Put(nil)
+	if n := len(p.idle); n != 0 {
+		t.Errorf("the pool took %d buffers that are not its own", n)
+	}
+}
+
+func TestBufferPoolLeast(t *testing.T) {
+	p := NewBufferPool(0, -1)
+	b := p.Get()
+	p.Put(b)
+	if got := p.Get(); len(got) != 1 || first(got) != first(b) {
+		t.Errorf("the least pool gives %d bytes, or does not keep one", len(got))
+	}
+}
+
+func TestBufferPoolConcurrent(t *testing.T) {
+	p := NewBufferPool(64, 3)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for range 200 {
+				b := p.Get()
+				for i := range b {
+					b[i] = byte(g)
+				}
+				for i := range b {
+					if b[i] != byte(g) {
+						t.Error("two have the same buffer")
+						return
+					}
+				}
+				p.Put(b)
+			}
+		}()
+	}
+	wg.Wait()
+	if n := len(p.idle); n > 3 {
+		t.Errorf("%d idle buffers, want 3 at most", n)
+	}
+}
+
+func TestBouncePools(t *testing.T) {
+	pools := newBouncePools()
+	for n, want := range map[int]int{
+		1: 4 << 10, 4 << 10: 4 << 10, 4<<10 + 1: 64 << 10, 64 << 10: 64 << 10,
+		64<<10 + 1: maxBounce, maxBounce: maxBounce, maxBounce + 1: maxBounce + 1,
+	} {
+		b := pools.get(n)
+		if len(b) != n || cap(b) != want || !aio.IsAligned(b, bufferAlign) {
+			t.Errorf("get(%d) has %d bytes of %d, want %d", n, len(b), cap(b), want)
+		}
+		pools.put(b)
+		if want <= maxBounce && first(pools.get(n)) != first(b) {
+			t.Errorf("what get(%d) gave is not reused", n)
+		}
+	}
+	for range 1000 {
+		for _, size := range bounceSizes {
+			pools.put(AlignedBuffer(size))
+		}
+	}
+	idle := 0
+	for i, p := range pools {
+		idle += len(p.idle) * bounceSizes[i]
+	}
+	if idle > 3<<20 {
+		t.Errorf("%d bytes idle, want 3 MiB at most", idle)
+	}
+}
