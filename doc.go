@@ -45,6 +45,21 @@
 // same, from a worker. AsyncFile.Backend tells what a file runs on and
 // AsyncFile.Reason why.
 //
+// Requests on an O_DIRECT file may have any buffer, offset and length. What is
+// aligned goes straight to the device and is never copied; [AlignedBuffer] and
+// [BufferPool] make buffers for it. Other reads pass through an aligned buffer.
+// Writes that begin or end inside a block go through the page cache, on a second
+// descriptor (opened by way of /proc/self/fd), and are written back before they
+// end: the kernel then keeps the rest of the block, and the size of the file
+// exact to the byte, at every moment and for every process. Two requests of
+// which one goes through the page cache and the other does not take turns if they
+// share a block. Stats counts what was not aligned. A crash in between leaves
+// what it leaves of any buffered write: each block old or new, and the size old
+// or new. Another process that uses the same blocks of the file without O_DIRECT,
+// at the same time, gets and does what open(2) warns of.
+//
+// [Reader] and [Writer] stream a file with several blocks in flight.
+//
 // Direct writes that make a file larger block io_submit on ext4, and with it
 // every other io_submit on that file. They wait, in user space, for the file to
 // be extended by fallocate(2), and are then asynchronous like all others.
