@@ -126,16 +126,21 @@ func (c *completer) dispatch(n int) {
 	}
 	r.mu.Lock()
 	s.ended = r.reaped(s.events[:n], s.ended)
+	woken := len(s.ended)
 	r.dispatch = time.Now()
 	r.endAll(s)
-	r.mu.Unlock()
 
 	// The goroutines that were just woken run first. To go back into the kernel
 	// at once would take this processor along, and leave them to wait for
-	// another thread. What they submit until then is sent by the loop below.
-	runtime.Gosched()
-
-	r.mu.Lock()
+	// another thread. What they submit until then is sent by the loop below: an
+	// idle processor may have taken this goroutine up at once, so it yields again
+	// while they keep submitting.
+	for had := -1; had < r.pending.n && r.pending.n < woken && time.Since(r.dispatch) < maxHold; {
+		had = r.pending.n
+		r.mu.Unlock()
+		runtime.Gosched()
+		r.mu.Lock()
+	}
 	for r.sendPending(s) {
 		r.endAll(s)
 	}

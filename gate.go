@@ -122,7 +122,7 @@ func (g *gate) extend(batch requestQueue) (ready, refused requestQueue) {
 			continue
 		}
 		// Writes that follow one another, as appends do, are one range.
-		run, end := requestQueue{q, q}, q.end()
+		run, end := requestQueue{q, q, 1}, q.end()
 		for next := batch.head; next != nil && next.op.Offset == end && g.extends(next); next = batch.head {
 			end = next.end()
 			run.push(batch.pop())

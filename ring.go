@@ -311,8 +311,12 @@ func (r *Ring) submit(list requestQueue) {
 // io_submit; and submitters that are back from io_submit look here again.
 // Called with mu held, which it releases in between.
 func (r *Ring) flush() {
-	if !r.dispatch.IsZero() && time.Since(r.dispatch) < maxHold {
-		return
+	if !r.dispatch.IsZero() {
+		now := time.Now()
+		if now.Sub(r.dispatch) < maxHold {
+			return
+		}
+		r.dispatch = now // this call takes all along, so others can leave theirs again
 	}
 	last := len(r.submitters) - 1
 	if last < 0 {
@@ -632,14 +636,17 @@ func (r *Ring) submitAlone(q *request) {
 	r.flush() // the reap may have made room, or a short transfer go on
 }
 
-// A requestQueue is a first-in first-out list of requests.
-type requestQueue struct{ head, tail *request }
+// A requestQueue is a first-in first-out list of n requests.
+type requestQueue struct {
+	head, tail *request
+	n          int
+}
 
-func (l *requestQueue) empty() bool { return l.head == nil }
+func (l *requestQueue) empty() bool { return l.n == 0 }
 
 func (l *requestQueue) push(q *request) {
 	q.next = nil
-	l.append(requestQueue{q, q})
+	l.append(requestQueue{q, q, 1})
 }
 
 func (l *requestQueue) append(more requestQueue) {
@@ -650,6 +657,7 @@ func (l *requestQueue) append(more requestQueue) {
 	default:
 		l.tail.next = more.head
 		l.tail = more.tail
+		l.n += more.n
 	}
 }
 
@@ -657,7 +665,7 @@ func (l *requestQueue) pop() *request {
 	q := l.head
 	if q != nil {
 		l.head, q.next = q.next, nil
-		if l.head == nil {
+		if l.n--; l.n == 0 {
 			l.tail = nil
 		}
 	}
