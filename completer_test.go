@@ -117,6 +117,12 @@ func TestDispatchSendsInOneCall(t *testing.T) {
 							close(done)
 						}()
 						<-done
+						s.ring.mu.Lock()
+						if time.Since(s.ring.dispatch) > time.Hour/2 {
+							s.Error("the hold was not begun anew")
+						}
+						s.ring.dispatch = time.Now().Add(time.Hour)
+						s.ring.mu.Unlock()
 					}
 					close(woken)
 				})})
