@@ -207,23 +207,19 @@ func capable(info os.FileInfo) bool {
 func (f *AsyncFile) setRoutes(info os.FileInfo) {
 	regular := info.Mode().IsRegular()
 	f.seekless = !regular
+	flags, err := aio.StatusFlags(f.fd)
+	writable := err != nil || flags&(os.O_WRONLY|os.O_RDWR) != 0
+	block := aio.BlockSize(f.fd)
+	if f.direct && writable { // a block device, too
+		f.overlap = &overlap{unit: max(block, bufferAlign)}
+	}
 	system, err := aio.FileSystem(f.fd)
 	if err != nil || !regular {
 		return
 	}
-	block, size := aio.BlockSize(f.fd), info.Size()
 	f.inMemory = system == aio.Tmpfs
 	f.cached.Store(!f.direct && !f.inMemory)
-	if !f.direct {
-		return
-	}
-	flags, err := aio.StatusFlags(f.fd)
-	writable := err != nil || flags&(os.O_WRONLY|os.O_RDWR) != 0
-	if !writable {
-		return
-	}
-	f.overlap = &overlap{unit: max(block, bufferAlign)}
-	if !f.aio {
+	if !f.aio || !f.direct || !writable {
 		return
 	}
 	switch system {
@@ -234,7 +230,7 @@ func (f *AsyncFile) setRoutes(info os.FileInfo) {
 		f.blocks.unit = block
 	default: // ext4, and what is not known to do better
 		f.blocks.unit = block
-		f.gate = &gate{file: f, size: size}
+		f.gate = &gate{file: f, size: info.Size()}
 	}
 }
 

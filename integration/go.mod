@@ -7,6 +7,7 @@ replace github.com/seed-39be8cca/asyncfile => ../
 require (
 	github.com/ncruces/go-sqlite3 v0.36.0
 	github.com/seed-39be8cca/asyncfile v0.0.0-00010101000000-000000000000
+	pgregory.net/rapid v1.3.0
 )
 
 require (
