@@ -197,7 +197,7 @@ func ExampleAsyncFile_Sync() {
 }
 
 // The classic AIO program: O_DIRECT, an aligned buffer, io_getevents with a
-// timeout. Where blocks are of 512 bytes 1,024 are enough; 4,096 are everywhere.
+// timeout.
 func ExampleWithTimeout() {
 	name, remove := tempName()
 	defer remove()
@@ -207,12 +207,12 @@ func ExampleWithTimeout() {
 	check(err)
 	defer file.Close()
 
-	buf := asyncfile.AlignedBuffer(4096)
+	buf := asyncfile.AlignedBuffer(1024)
 	for i := range buf {
 		buf[i] = '@'
 	}
 	fmt.Println(file.WriteAt(buf, 0).Wait())
-	// Output: 4096 <nil>
+	// Output: 1024 <nil>
 }
 
 // The same with completions announced through an eventfd: no thread waits.
@@ -225,12 +225,12 @@ func ExampleWithWaitMode() {
 	check(err)
 	defer file.Close()
 
-	buf := asyncfile.AlignedBuffer(4096)
+	buf := asyncfile.AlignedBuffer(1024)
 	for i := range buf {
 		buf[i] = '@'
 	}
 	fmt.Println(file.WriteAt(buf, 0).Wait())
-	// Output: 4096 <nil>
+	// Output: 1024 <nil>
 }
 
 // Files share a Ring: one kernel context, one completer, one queue.

@@ -1,14 +1,13 @@
 // Classic is the program that introductions to Linux AIO begin with: open with
 // O_DIRECT, write 1,024 times '@' from an aligned buffer to offset 0, wait for it
-// with io_getevents, 10 ms at a time, print the result. It then does the same with
-// completions announced through an eventfd.
+// with io_getevents, 10 ms at most in one call, print the result. It then does the
+// same with completions announced through an eventfd.
 //
 //	go run ./examples/classic        writes a temporary file, and removes it
 //	go run ./examples/classic FILE   writes the first 1,024 bytes of FILE
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -45,14 +44,7 @@ func run(name string, w io.Writer) error {
 		name = filepath.Join(dir, "file")
 	}
 	for _, mode := range []asyncfile.WaitMode{asyncfile.WaitGetEvents, asyncfile.WaitEventFD} {
-		err := write(name, w, mode, asyncfile.DirectPrefer)
-		if refused := (*asyncfile.AlignmentError)(nil); errors.As(err, &refused) {
-			// Devices with sectors of 4,096 bytes, and file systems that do not
-			// say what they need.
-			fmt.Fprintf(w, "%v: %d bytes are refused with O_DIRECT here (%v); once more without\n", mode, size, refused)
-			err = write(name, w, mode, asyncfile.DirectOff)
-		}
-		if err != nil {
+		if err := write(name, w, mode); err != nil {
 			return err
 		}
 	}
@@ -60,16 +52,16 @@ func run(name string, w io.Writer) error {
 }
 
 // write is the classic program.
-func write(name string, w io.Writer, mode asyncfile.WaitMode, direct asyncfile.DirectMode) error {
+func write(name string, w io.Writer, mode asyncfile.WaitMode) error {
 	file, err := asyncfile.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644,
-		asyncfile.WithDirect(direct),
+		asyncfile.WithDirect(asyncfile.DirectPrefer),
 		asyncfile.WithTimeout(10*time.Millisecond), // of one io_getevents; the write may take longer
 		asyncfile.WithWaitMode(mode))
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	if direct == asyncfile.DirectPrefer && !file.Direct() {
+	if !file.Direct() {
 		fmt.Fprintf(w, "%v: the file system has no O_DIRECT: writing through the page cache\n", mode)
 	}
 	if reason := file.Reason(); reason != nil {

@@ -67,15 +67,11 @@ func copyFile(source, target string) (n int64, err error) {
 	if n != info.Size() {
 		return n, fmt.Errorf("%s changed while it was copied", source)
 	}
-	if err := to.Truncate(n); err != nil { // cuts what the last block was padded with
-		return n, err
-	}
 	_, err = to.Sync().Wait()
 	return n, err
 }
 
-// copyBlocks copies size bytes and returns how many there were to read. The last
-// block is padded: a direct write has to be of whole blocks.
+// copyBlocks copies size bytes and returns how many there were to read.
 func copyBlocks(to, from *asyncfile.AsyncFile, size int64) (copied int64, err error) {
 	queue := asyncfile.NewQueue(buffers)
 	defer queue.Close()
@@ -106,10 +102,9 @@ func copyBlocks(to, from *asyncfile.AsyncFile, size int64) (copied int64, err er
 			err = errors.Join(err, c.Err) // and nothing new begins
 		case c.Op == asyncfile.OpRead && c.N > 0:
 			copied += int64(c.N)
-			clear(c.Buf[c.N:])
-			begin(to, asyncfile.Op{Kind: asyncfile.OpWrite, Buf: c.Buf, Offset: c.Offset})
+			begin(to, asyncfile.Op{Kind: asyncfile.OpWrite, Buf: c.Buf[:c.N], Offset: c.Offset})
 		case c.Op == asyncfile.OpWrite:
-			read(c.Buf)
+			read(c.Buf[:blockSize])
 		}
 	}
 	return copied, err

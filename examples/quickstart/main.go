@@ -231,8 +231,7 @@ func hashQueue(ctx context.Context, f *asyncfile.AsyncFile, size int64, bar *pro
 // mayRead reports whether to begin the read of block next while oldest is the
 // first block that is not hashed. It reads ahead as far as the size that was
 // looked up, and beyond it, where files of /proc say 0, one block at a time until
-// io.EOF. Blocks are whole, also at the end: until the library supports unaligned
-// direct I/O, a direct read needs that.
+// io.EOF. Blocks are whole, also at the end, which spares a direct read the copying.
 func mayRead(oldest, next, size int64) bool {
 	return next == oldest || next-oldest < inFlight && next*blockSize <= size
 }
