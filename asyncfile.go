@@ -353,8 +353,10 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 	done := f.answer(c, want, &result)
 	if !done {
 		if q = f.ring.tryAcquire(); q == nil {
-			f.ring.submit(*batch)
-			*batch = requestQueue{}
+			if !batch.empty() {
+				f.ring.submit(*batch)
+				*batch = requestQueue{}
+			}
 			q, err = f.ring.acquire(c.past)
 		}
 	}

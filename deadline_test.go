@@ -21,19 +21,8 @@ import (
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
 )
 
-// appendUntil says whether a Write in append mode works under a deadline. While
-// it is false the tests leave that out, for a worker dies of it: appender.Run
-// runs requests that are marked alone, which request.Run gives to io_submit, on
-// the pool too.
-const appendUntil = false
-
 // fileFlags are the flags of files that deadlines are tried on.
-func fileFlags() []int {
-	if !appendUntil {
-		return []int{os.O_RDWR}
-	}
-	return []int{os.O_RDWR, os.O_RDWR | os.O_APPEND}
-}
+var fileFlags = []int{os.O_RDWR, os.O_RDWR | os.O_APPEND}
 
 // longAgo is a deadline that is over.
 var longAgo = time.Unix(1, 0)
@@ -279,7 +268,7 @@ func hangWorkers(r *Ring) (release func()) {
 // kernel, on either backend and whatever the file.
 func TestDeadlineWorkersHung(t *testing.T) {
 	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
-		for _, flag := range fileFlags() {
+		for _, flag := range fileFlags {
 			name := putFile(t, testPattern(64*testBlock, 1))
 			f := open(name, flag)
 			v := f.File()
@@ -496,7 +485,7 @@ func TestDeadlineFiles(t *testing.T) {
 	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
 		content := testPattern(2*maxPrivate+testBlock, 4)
 		name := putFile(t, content)
-		for _, flag := range fileFlags() {
+		for _, flag := range fileFlags {
 			f := open(name, flag)
 			v := f.File()
 			if err := v.SetDeadline(time.Now().Add(time.Hour)); err != nil {
@@ -581,9 +570,6 @@ func TestDeadlineWriteAtRefused(t *testing.T) {
 // file ends, and takes the cursor there.
 func TestDeadlineAppend(t *testing.T) {
 	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
-		if !appendUntil {
-			t.Skip("known bug: Write in append mode under a deadline: see appendUntil")
-		}
 		content := testPattern(8*testBlock, 1)
 		name := putFile(t, content)
 		v := open(name, os.O_RDWR|os.O_APPEND).File()

@@ -68,7 +68,6 @@ type pair struct {
 	osf      *os.File
 	file     *File
 	deadline bool // the File has one, far away
-	append   bool // the files are in append mode
 	busy     bool // the File is made to believe that many use it
 	trace    []string
 }
@@ -124,7 +123,7 @@ func (p *pair) open(flag int) {
 		p.t.Fatal(err)
 	}
 	p.file = f.File()
-	p.deadline, p.busy, p.append = false, false, flag&os.O_APPEND != 0
+	p.deadline, p.busy = false, false
 }
 
 // close closes both files and compares what closed files answer, and contents.
@@ -353,7 +352,7 @@ func (p *pair) step() {
 			}
 			return list(n, err, data)
 		})
-	case k < 94 && (appendUntil || !p.append):
+	case k < 94:
 		p.deadline = !p.deadline
 		var when time.Time
 		if p.deadline {

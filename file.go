@@ -147,7 +147,8 @@ func (f *File) SetDeadline(t time.Time) error {
 // devices, where os.File has none, a read that is given up goes on in the kernel
 // but never touches the caller's slice again: under a deadline data passes
 // through a buffer of the library's. A read that began without one is not
-// interrupted.
+// interrupted, and where it is at the cursor, reads there wait for it: set a
+// deadline before the first of them.
 func (f *File) SetReadDeadline(t time.Time) error {
 	if f == nil || !f.deadlineable {
 		return f.os().SetReadDeadline(t)
