@@ -82,6 +82,8 @@ func Create(name string, opts ...Option) (*AsyncFile, error) {
 // OpenFile opens the named file as os.OpenFile does. O_DIRECT in flag means
 // WithDirect(DirectRequire). An option out of its range is refused, with an
 // error that answers errors.Is(err, os.ErrInvalid), before the file is touched.
+// Where it fails later, a file that O_CREATE has made stays, but none has been
+// truncated.
 func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFile, error) {
 	c, err := newConfig(opts)
 	if err != nil {
@@ -91,6 +93,10 @@ func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFi
 		c.direct = DirectRequire
 		flag &^= aio.ODirect // set below, where a refusal can be told from other errors
 	}
+	truncate := flag&os.O_TRUNC != 0 && flag&(os.O_WRONLY|os.O_RDWR) != 0
+	if truncate {
+		flag &^= os.O_TRUNC // below, when nothing can fail any more
+	}
 	osf, err := os.OpenFile(name, flag, perm)
 	if err != nil {
 		return nil, err
@@ -99,6 +105,12 @@ func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFi
 	if err != nil {
 		osf.Close()
 		return nil, err
+	}
+	if truncate && !f.seekless && f.size() > 0 {
+		if err := f.Truncate(0); err != nil {
+			f.Close()
+			return nil, &fs.PathError{Op: "open", Path: name, Err: errors.Unwrap(err)}
+		}
 	}
 	return f, nil
 }
@@ -631,7 +643,8 @@ func (f *AsyncFile) leave() {
 }
 
 // Close refuses new operations, waits for those in flight, and closes the file.
-// Every Future is done when it returns. A second Close returns fs.ErrClosed.
+// Every Future is done when it returns. A second Close returns fs.ErrClosed. An
+// Append to a pipe ends when its reader takes it or goes away.
 func (f *AsyncFile) Close() error {
 	if f.users.Or(closedBit) < 0 {
 		return &fs.PathError{Op: "close", Path: f.name, Err: fs.ErrClosed}
@@ -664,7 +677,7 @@ func (f *AsyncFile) size() int64 {
 // Truncate changes the size of the file, in bytes, as os.File.Truncate does. It
 // blocks, and on direct files waits for the operations in flight.
 func (f *AsyncFile) Truncate(size int64) (err error) {
-	return f.resize(func() (int64, error) {
+	return f.resize("truncate", func() (int64, error) {
 		err := f.osf.Truncate(size)
 		if err == nil && f.direct {
 			f.writeBack(f.fd, size, 1) // the block that the kernel cut, in the page cache
@@ -674,12 +687,13 @@ func (f *AsyncFile) Truncate(size int64) (err error) {
 }
 
 // Preallocate allocates the blocks of the file's first size bytes, with
-// fallocate(2), and makes the file that large if it is smaller. Writes there then
-// neither extend nor allocate, which is the fastest that a growing file can get.
-// What has not been written reads as zeros. It answers errors.ErrUnsupported
-// where the file system has no such thing, and blocks as Truncate does.
+// fallocate(2), and makes the file that large if it is smaller: writes there then
+// neither extend it nor need new blocks. What has not been written reads as
+// zeros. Append goes behind the preallocated part; Truncate cuts off what was not
+// used. size is at least 1. It answers errors.ErrUnsupported where the file
+// system has no such thing, and blocks as Truncate does.
 func (f *AsyncFile) Preallocate(size int64) error {
-	return f.resize(func() (int64, error) {
+	return f.resize("allocate", func() (int64, error) {
 		err := aio.Allocate(f.fd, 0, size)
 		if err != nil {
 			err = &fs.PathError{Op: "allocate", Path: f.name, Err: err}
@@ -690,12 +704,15 @@ func (f *AsyncFile) Preallocate(size int64) error {
 
 // resize runs change, which returns the new size of the file, alone on the file
 // where direct I/O in flight would make it wait.
-func (f *AsyncFile) resize(change func() (int64, error)) (err error) {
-	if f.gate == nil || !f.enter() {
+func (f *AsyncFile) resize(op string, change func() (int64, error)) (err error) {
+	if !f.enter() {
+		return &fs.PathError{Op: op, Path: f.name, Err: fs.ErrClosed}
+	}
+	defer f.leave()
+	if f.gate == nil {
 		_, err = change()
 		return err
 	}
-	defer f.leave()
 	f.gate.alone(func() {
 		var size int64
 		if size, err = change(); err == nil {

@@ -7,7 +7,8 @@ import "github.com/seed-39be8cca/asyncfile/internal/aio"
 const bufferAlign = 4096
 
 // AlignedBuffer returns a buffer of size bytes that begins at a multiple of
-// 4096, fit for any O_DIRECT file. Its length is not rounded.
+// 4096, fit for any O_DIRECT file. Its length is not rounded. It panics, as make
+// does, if size is negative.
 func AlignedBuffer(size int) []byte { return aio.AlignedSlice(size, bufferAlign) }
 
 // A BufferPool keeps aligned buffers of one size for reuse, at most a given

@@ -42,9 +42,9 @@ func (f *AsyncFile) readAll() ([]byte, error) {
 	if f.seekless { // a pipe, say
 		return io.ReadAll(f.File())
 	}
-	const minRead = 512   // a file of /proc may not work right in smaller pieces
-	size := int(f.size()) // once: others may write to the file
-	data := slices.Grow([]byte(nil), max(size, minRead))[:size]
+	const minRead = 512                                   // a file of /proc may not work right in smaller pieces
+	size := int(f.size())                                 // once: others may write to the file
+	data := slices.Grow([]byte(nil), size+minRead)[:size] // with room to meet the end
 	var reads []*Future
 	for off := 0; off < len(data); off += defaultBlockSize {
 		reads = append(reads, f.ReadAt(data[off:min(off+defaultBlockSize, len(data))], int64(off)))

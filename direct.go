@@ -95,18 +95,21 @@ func (f *AsyncFile) setDirect(mode DirectMode, info os.FileInfo) (undo func(), e
 		return undo, nil
 	case mode == DirectRequire || was:
 		undo()
-		return undo, f.directError(err)
+		return undo, f.directError(err, info)
 	}
 	undo()
-	f.directReason = f.directError(err)
+	f.directReason = f.directError(err, info)
 	return func() {}, nil
 }
 
 // directError says which file system refuses O_DIRECT.
-func (f *AsyncFile) directError(err error) error {
+func (f *AsyncFile) directError(err error, info os.FileInfo) error {
 	on := "this system"
 	if system, e := aio.FileSystem(f.fd); e == nil {
 		on = "file system " + system.String()
+	}
+	if mode := info.Mode(); !capable(info) {
+		on = "what is no regular file nor block device (" + mode.Type().String() + ")"
 	}
 	return &fs.PathError{Op: "open", Path: f.name, Err: fmt.Errorf(
 		"asyncfile: %s refuses O_DIRECT (%w): use DirectPrefer or DirectOff: %w", on, err, errors.ErrUnsupported)}
@@ -127,8 +130,12 @@ func (f *AsyncFile) findAlignment(flags int) (aio.Alignment, error) {
 		return align, nil
 	}
 	buf := AlignedBuffer(3 * bufferAlign)
-	if _, err := aio.Pread(f.fd, buf[:bufferAlign], 0); err != nil {
+	_, err = aio.Pread(f.fd, buf[:bufferAlign], 0)
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
 		return align, err
+	}
+	if err != nil {
+		return align, nil // a bad block, say: for who reads it to find
 	}
 	for _, unit := range []int{1, 512, 1024, 2048} {
 		if size <= int64(unit) {
@@ -158,6 +165,7 @@ type AlignmentError struct {
 	Err  error  // why the page cache could not take the write
 }
 
+// Error says what would have to be aligned, and to how many bytes.
 func (e *AlignmentError) Error() string {
 	return fmt.Sprintf("asyncfile: O_DIRECT needs %s %d to be a multiple of %d, and the page cache could not be used instead: %v",
 		e.What, e.Have, e.Need, e.Err)

@@ -6,7 +6,8 @@ import (
 )
 
 // DirFS returns a file system, an fs.FS, of the tree at dir, as os.DirFS does,
-// whose files are Files, opened with opts. It implements fs.ReadDirFS,
+// whose files are Files, opened with opts. An option that shapes a Ring would make
+// one for each file that is opened: give one with WithRing instead. It implements fs.ReadDirFS,
 // fs.ReadFileFS, fs.StatFS and fs.ReadLinkFS. Like os.DirFS it keeps to names
 // inside dir, but follows the symbolic links there.
 func DirFS(dir string, opts ...Option) fs.FS {

@@ -31,8 +31,14 @@ type File struct {
 }
 
 // File returns the blocking view of f, which shares its cursor, and its Close,
-// with f. It is the same at each call.
-func (f *AsyncFile) File() *File { return &f.view }
+// with f. It is the same at each call, and nil for a nil AsyncFile, such as Open
+// returns beside an error.
+func (f *AsyncFile) File() *File {
+	if f == nil {
+		return nil
+	}
+	return &f.view
+}
 
 // initView prepares the view that File returns.
 func (f *AsyncFile) initView(deadlineable bool) {
@@ -43,7 +49,12 @@ func (f *AsyncFile) initView(deadlineable bool) {
 }
 
 // Async returns the AsyncFile that f is a view of.
-func (f *File) Async() *AsyncFile { return f.async }
+func (f *File) Async() *AsyncFile {
+	if f == nil {
+		return nil
+	}
+	return f.async
+}
 
 // direct reports whether the file bypasses the page cache, so that it takes the
 // library to transfer any bytes but aligned ones.
@@ -214,9 +225,12 @@ const fewCalls = 4
 // write is known to the file in either case, since it may share a block with
 // others, or make the file larger.
 func (f *AsyncFile) transferShared(op Op) (int, error) {
-	few := f.users.Add(1) <= fewCalls || !f.aio || f.inMemory
+	users := f.users.Add(1)
 	defer f.leave()
-	if !few {
+	if users < 0 {
+		return 0, f.pathError(op.Kind, fs.ErrClosed)
+	}
+	if users > fewCalls && f.aio && !f.inMemory {
 		return f.start(op).Wait()
 	}
 	if !op.Kind.writes() && f.fits(&op, len(op.Buf)) {
@@ -275,8 +289,15 @@ func (f *File) Name() string { return f.os().Name() }
 // Stat describes the file.
 func (f *File) Stat() (os.FileInfo, error) { return f.os().Stat() }
 
-// Seek sets the cursor, in bytes, and returns where it is then.
-func (f *File) Seek(offset int64, whence int) (int64, error) { return f.os().Seek(offset, whence) }
+// Seek sets the cursor, in bytes, and returns where it is then. ReadFrom and
+// WriteTo on a direct file move the cursor when they end.
+func (f *File) Seek(offset int64, whence int) (int64, error) {
+	if f.direct() || f.readPast() != nil || f.writePast() != nil {
+		<-f.cursor // a call at the cursor moves it when it ends
+		defer func() { f.cursor <- struct{}{} }()
+	}
+	return f.os().Seek(offset, whence)
+}
 
 // ReadDir reads the directory, as os.File.ReadDir does.
 func (f *File) ReadDir(n int) ([]os.DirEntry, error) { return f.os().ReadDir(n) }

@@ -144,11 +144,11 @@ func WaitAll(futures ...*Future) error {
 // WaitAny waits until at least one of futures is done, no longer than ctx
 // lives, and returns its index and the error of its operation. Of several that
 // are done the one with the lowest index wins, and any wins over a dead context.
-// Where ctx ends first, or there is no future, the index is -1; the error then
-// answers errors.Is as that of WaitContext does.
+// Where ctx ends first the index is -1, and the error answers errors.Is as that of
+// WaitContext does; where there is no future it is -1 and os.ErrInvalid.
 func WaitAny(ctx context.Context, futures ...*Future) (int, error) {
 	if len(futures) == 0 {
-		return -1, errors.New("asyncfile: WaitAny needs at least one future")
+		return -1, invalid("WaitAny: pass at least one Future")
 	}
 	if i := firstDone(futures); i >= 0 {
 		return i, futures[i].err

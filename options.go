@@ -28,7 +28,8 @@ const (
 	// kernel lets the process use it, and otherwise the pool.
 	BackendAuto Backend = iota
 	// BackendAIO is Linux native AIO. A call that would block in io_submit,
-	// such as any on a buffered file, is made by a worker.
+	// such as any on a buffered file, is made by a worker. What AIO has no meaning
+	// for, such as pipes and directories, is on the pool all the same.
 	BackendAIO
 	// BackendPool is ordinary system calls on a bounded number of goroutines,
 	// and on the caller's where the page cache has the data.
@@ -207,7 +208,9 @@ func newConfig(opts []Option) (*config, error) {
 		setup:   aio.Setup,
 	}
 	for _, opt := range opts {
-		opt(c)
+		if opt != nil {
+			opt(c)
+		}
 	}
 	if c.backend == BackendAuto {
 		switch env := os.Getenv("ASYNCFILE_BACKEND"); env {

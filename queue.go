@@ -22,7 +22,7 @@ const recheckPeriod = time.Millisecond
 // An operation takes one of the Queue's places, until its completion has been
 // received. While all are taken submitters wait, first come first served; a
 // goroutine that both submits and receives must therefore not submit more than
-// depth operations ahead of what it has received.
+// depth operations ahead of what it has received. NewQueue makes one.
 type Queue struct {
 	depth   int
 	ready   chan Completion     // has room for every place: sending never blocks
@@ -58,7 +58,7 @@ func NewQueue(depth int) *Queue {
 // ReadAt begins to read len(p) bytes of f into p, from offset off in bytes. The
 // buffer is the kernel's until the completion has been received, which carries
 // tag. The error is about the submission alone, and answers errors.Is for
-// fs.ErrClosed after Close: what becomes of the read, its completion tells.
+// fs.ErrClosed after Close and os.ErrInvalid where f is nil: what becomes of the read, its completion tells.
 func (q *Queue) ReadAt(f *AsyncFile, p []byte, off int64, tag any) error {
 	return q.Submit(f, Op{Kind: OpRead, Buf: p, Offset: off}, tag)
 }
@@ -71,6 +71,9 @@ func (q *Queue) WriteAt(f *AsyncFile, p []byte, off int64, tag any) error {
 
 // Submit begins any operation, as ReadAt begins to read.
 func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
+	if f == nil {
+		return invalid("Queue: the file is nil: pass an open AsyncFile")
+	}
 	if err := q.take(); err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ const (
 //
 // A submission waits for a place while the queue is full, first come first
 // served. Nothing runs, and no system call is made, while nothing is in flight.
+// NewRing makes one.
 type Ring struct {
 	context   aio.Context   // nil on BackendPool
 	eventfd   *aio.EventFD  // of WaitEventFD

@@ -6,7 +6,9 @@ import (
 	"time"
 )
 
-// Stats counts what a Ring has done since it was made. All counts but InFlight
+// Stats counts what a Ring has done since it was made. System calls that a File
+// makes itself, which are all on buffered files and aligned reads on direct ones
+// that few use, are not the Ring's and not counted. All counts but InFlight
 // only grow. They are read one after the other while work goes on, so sums over
 // several need not be exact.
 type Stats struct {
@@ -21,7 +23,7 @@ type Stats struct {
 
 	ShortTransfers uint64 // short transfers that were continued
 	Offloaded      uint64 // operations that a worker carried out or submitted
-	Inline         uint64 // operations that the caller carried out: the page cache had the data
+	Inline         uint64 // operations that the caller carried out: the page cache had the data, or the file is in memory
 	Errors         uint64 // operations that ended with an error other than io.EOF
 
 	BytesRead    uint64

@@ -45,10 +45,15 @@ func WithStreamDepth(n int) StreamOption {
 	}
 }
 
-func newStreamConfig(off int64, opts []StreamOption) (*streamConfig, error) {
+func newStreamConfig(f *AsyncFile, off int64, opts []StreamOption) (*streamConfig, error) {
 	c := &streamConfig{block: defaultBlockSize, depth: defaultStreamDepth}
 	for _, opt := range opts {
-		opt(c)
+		if opt != nil {
+			opt(c)
+		}
+	}
+	if f == nil {
+		c.errs = append(c.errs, invalid("stream of no file: pass an open AsyncFile"))
 	}
 	if off < 0 {
 		c.errs = append(c.errs, invalid("stream at offset %d: use 0 or more", off))
@@ -63,6 +68,7 @@ type StreamError struct {
 	Err    error // a *fs.PathError
 }
 
+// Error says what failed, and where.
 func (e *StreamError) Error() string { return fmt.Sprintf("%v (at offset %d)", e.Err, e.Offset) }
 
 // Unwrap returns e.Err.
@@ -96,7 +102,7 @@ type Reader struct {
 // NewReader returns a Reader of f from offset off on, in bytes. It reads nothing
 // before it is asked to.
 func NewReader(f *AsyncFile, off int64, opts ...StreamOption) (*Reader, error) {
-	c, err := newStreamConfig(off, opts)
+	c, err := newStreamConfig(f, off, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +111,7 @@ func NewReader(f *AsyncFile, off int64, opts ...StreamOption) (*Reader, error) {
 
 // Read reads up to len(p) bytes. At the end of the file it returns io.EOF; any
 // other error is a *StreamError, which comes after all that was read before it.
+// Either is final: for what is written to the file later, make another Reader.
 func (r *Reader) Read(p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -223,9 +230,10 @@ type Writer struct {
 	closed bool
 }
 
-// NewWriter returns a Writer to f from offset off on, in bytes.
+// NewWriter returns a Writer to f from offset off on, in bytes. A file opened with
+// O_APPEND refuses its writes.
 func NewWriter(f *AsyncFile, off int64, opts ...StreamOption) (*Writer, error) {
-	c, err := newStreamConfig(off, opts)
+	c, err := newStreamConfig(f, off, opts)
 	if err != nil {
 		return nil, err
 	}
