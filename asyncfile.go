@@ -223,7 +223,7 @@ func (f *AsyncFile) setRoutes(info os.FileInfo) {
 	writable := err != nil || flags&(os.O_WRONLY|os.O_RDWR) != 0
 	block := aio.BlockSize(f.fd)
 	if f.direct && writable { // a block device, too
-		f.overlap = &overlap{unit: max(block, bufferAlign)}
+		f.overlap = &overlap{unit: max(block, int64(os.Getpagesize()))}
 	}
 	system, err := aio.FileSystem(f.fd)
 	if err != nil || !regular {
@@ -238,8 +238,9 @@ func (f *AsyncFile) setRoutes(info os.FileInfo) {
 	case aio.Tmpfs: // copies memory, whatever the offset
 	case aio.Btrfs: // falls back to buffered writes, and flushes them
 		f.blocks.writes = true
-	case aio.XFS: // extends without waiting
+	case aio.XFS: // extends without waiting, so that only Truncate and Preallocate take turns
 		f.blocks.unit = block
+		f.gate = &gate{file: f, size: info.Size(), open: true}
 	default: // ext4, and what is not known to do better
 		f.blocks.unit = block
 		f.gate = &gate{file: f, size: info.Size()}
@@ -582,7 +583,14 @@ func (f *AsyncFile) perform(op *Op, done int) (int, error) {
 	case OpSync:
 		return 0, f.osf.Sync()
 	}
-	return transfer(f.osf, f.fd, op, done)
+	n, err := transfer(f.osf, f.fd, op, done)
+	if f.direct && !op.Kind.writes() && n > 0 && errors.Is(err, syscall.EINVAL) &&
+		(op.Offset+int64(done+n))%int64(f.align.ReadOffset) != 0 {
+		// A direct read that stopped inside a block stopped at the end of the
+		// file. To go on from there is refused if the file has grown meanwhile.
+		err = io.EOF
+	}
+	return n, err
 }
 
 // transfer reads or writes at op's offset, with as few system calls as there are

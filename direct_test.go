@@ -440,7 +440,7 @@ func TestDirectReason(t *testing.T) {
 	if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &path) || path.Path != name || !strings.Contains(err.Error(), "file system proc") {
 		t.Errorf("DirectRequire: %v", err)
 	}
-	f, err = Open(name, WithDirect(DirectPrefer))
+	f, err = Open(name, WithDirect(DirectPrefer), WithBackend(BackendPool)) // native AIO has no reads of /proc
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -619,6 +619,51 @@ func TestDirectExtendTogether(t *testing.T) {
 				}
 			}
 			wantContents(t, f, want)
+		})
+	}
+}
+
+// TestDirectReadGrowing reads across the end of a file that grows meanwhile.
+func TestDirectReadGrowing(t *testing.T) {
+	for _, backend := range []Backend{BackendAuto, BackendPool} {
+		t.Run(backend.String(), func(t *testing.T) {
+			f := createDirect(t, WithBackend(backend))
+			if f.align.ReadOffset == 1 {
+				t.Skip("everything is aligned here")
+			}
+			var wg sync.WaitGroup
+			stop := make(chan struct{})
+			for i := range 4 {
+				wg.Add(1)
+				go func() {
+					defer wg.Done()
+					p := AlignedBuffer(1 << 20)
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						var err error
+						if i%2 == 0 {
+							_, err = f.ReadAt(p, 0).Wait()
+						} else {
+							_, err = f.File().ReadAt(p, 0)
+						}
+						if err != nil && err != io.EOF {
+							t.Error(err)
+							return
+						}
+					}
+				}()
+			}
+			for range 300 {
+				if _, err := f.Append(deviceBytes(777)).Wait(); err != nil {
+					t.Error(err)
+				}
+			}
+			close(stop)
+			wg.Wait()
 		})
 	}
 }

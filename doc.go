@@ -55,8 +55,14 @@
 // which one goes through the page cache and the other does not take turns if they
 // share a block. Stats counts what was not aligned. A crash in between leaves
 // what it leaves of any buffered write: each block old or new, and the size old
-// or new. Another process that uses the same blocks of the file without O_DIRECT,
-// at the same time, gets and does what open(2) warns of.
+// or new; and of a write beyond the end, that the file is larger already and
+// reads as zeros there.
+//
+// Handles that are used one after the other see each other's data, buffered or
+// direct, in one process or in several. Writes to one block at the same time
+// through two handles may lose bytes, since only one AsyncFile keeps them apart;
+// open(2) warns of it. On XFS, Sync what was appended through a buffered handle
+// before a direct one appends: direct reads across that end may fail with EIO.
 //
 // [Reader] and [Writer] stream a file with several blocks in flight.
 //

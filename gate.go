@@ -15,12 +15,15 @@ import "github.com/seed-39be8cca/asyncfile/internal/aio"
 // closes, requests that arrive are held, and when the last of those that passed
 // has ended a worker extends the file for all that are held, and lets them pass.
 // Extending writes submitted together thus cost one fallocate, and are then in
-// flight together. Truncate goes the same way.
+// flight together. Truncate goes the same way, and has to also on XFS, where
+// extending writes are asynchronous by themselves and pass an open gate: to make
+// the file larger under one zeroes what it writes.
 //
 // AsyncFile.mu guards it. A nil gate lets everything pass.
 type gate struct {
 	file   *AsyncFile
 	size   int64        // of the file; where another process made it less, an extending write merely blocks
+	open   bool         // extending writes pass like any others
 	active int          // requests that have passed and not ended
 	closed bool         // for an exclusive turn, begun or to begin when active is 0
 	held   requestQueue // by the closed gate
@@ -147,7 +150,7 @@ func (g *gate) resize(size int64) {
 	g.file.mu.Unlock()
 }
 
-func (g *gate) extends(q *request) bool { return q.op.Kind.writes() && q.end() > g.size }
+func (g *gate) extends(q *request) bool { return !g.open && q.op.Kind.writes() && q.end() > g.size }
 
 // alone runs task in an exclusive turn, when every request that came before it
 // has ended, and returns when it has run.

@@ -227,3 +227,19 @@ func TestOverlapRandom(t *testing.T) {
 	}
 	c.empty()
 }
+
+// TestOverlapLastBlock: the kernel zeroes the rest of the last block, in the page
+// cache, as a write far behind it makes the file larger.
+func TestOverlapLastBlock(t *testing.T) {
+	c := newOverlapCase(t)
+	if err := c.file.Truncate(100*bufferAlign - 10); err != nil {
+		t.Fatal(err)
+	}
+	far := c.admits(true, c.request(OpWrite, cached, 500*bufferAlign+1, 2))
+	last := c.admits(false, c.request(OpWrite, straight, 99*bufferAlign, 512))
+	before := c.admits(true, c.request(OpWrite, straight, 98*bufferAlign, bufferAlign))
+	c.leaves(before)
+	c.leaves(far, last)
+	c.leaves(last)
+	c.empty()
+}

@@ -40,10 +40,14 @@ func TestModel(t *testing.T) {
 			// has gone into space that a buffered one has only reserved.
 			m.flushes = strings.HasPrefix(fs.name, "xfs")
 			start := time.Now()
-			flag.Set("rapid.checks", strconv.Itoa(min(max(steps/100, 1), 1000)))
+			flag.Set("rapid.checks", strconv.Itoa(min(max(steps/100, 10), 1000)))
 			for i := uint64(0); m.done.Load() < int64(steps) && !t.Failed(); i++ {
+				before := m.done.Load()
 				flag.Set("rapid.seed", fmt.Sprint(seed+i))
 				rapid.Check(t, m.property)
+				if m.done.Load() == before {
+					t.Fatal("rapid makes no checks any more: is the time of the test up?")
+				}
 			}
 			t.Logf("%s: %d operations in %v, seed %d; stats of the Rings:", fs.name, m.done.Load(), time.Since(start), seed)
 			for _, v := range m.variants {

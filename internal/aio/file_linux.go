@@ -229,7 +229,8 @@ func Reopen(fd int) (int, error) {
 	name := "/proc/self/fd/" + strconv.Itoa(fd)
 	fd = -1
 	err = ignoringEINTR(func() (err error) {
-		fd, err = unix.Open(name, flags&^ODirect|unix.O_CLOEXEC, 0)
+		// O_TMPFILE stays among the flags and would ask for another file.
+		fd, err = unix.Open(name, flags&^(ODirect|unix.O_TMPFILE)|unix.O_CLOEXEC, 0)
 		return err
 	})
 	return fd, err
