@@ -53,10 +53,15 @@ func (a *appender) leave(q *request) {
 func (a *appender) push(q *request) {
 	q.alone = false // write(2) it is, whatever the file runs on
 	a.queue.push(q)
-	if !a.busy {
-		a.busy = true
-		a.file.ring.workers.Go(a)
+	if a.busy {
+		return
 	}
+	a.busy = true
+	if a.file.seekless {
+		go a.Run() // may wait for the reader of a pipe, who may need a worker
+		return
+	}
+	a.file.ring.workers.Go(a)
 }
 
 // Run carries out the appends that take turns, on a worker.

@@ -3,7 +3,9 @@ package asyncfile
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -195,4 +197,49 @@ func TestAppendWhileReading(t *testing.T) {
 			i++
 		}
 	})
+}
+
+// TestAppendToFullPipes has more pipes wait for their readers than there are
+// workers, while the readers need one to go on.
+func TestAppendToFullPipes(t *testing.T) {
+	log, err := Create(filepath.Join(t.TempDir(), "log"), WithBackend(BackendPool))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	const size = 1 << 20 // more than a pipe holds
+	var wg sync.WaitGroup
+	for i := range defaultWorkers + 4 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := New(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		appended := f.Append(make([]byte, size))
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			defer r.Close()
+			p := make([]byte, size)
+			if _, err := io.ReadFull(r, p[:4096]); err != nil {
+				t.Error(err)
+			}
+			if _, err := log.WriteAt(p[:4096], int64(i)*4096).Wait(); err != nil {
+				t.Error(err)
+			}
+			if _, err := io.ReadFull(r, p[4096:]); err != nil {
+				t.Error(err)
+			}
+			if n, err := appended.Wait(); n != size || err != nil {
+				t.Errorf("Append = %d, %v", n, err)
+			}
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	wg.Wait()
 }

@@ -141,6 +141,7 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		barrier: newBarrier(),
 	}
 	f.appender.file = f
+	f.companion.reopen = aio.Reopen
 	raw, err := osf.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -162,6 +163,9 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 	f.cleanup = runtime.AddCleanup(f, func(release func() error) { go release() }, f.release)
 	return f, nil
 }
+
+// privateDepth is the queue depth of the Ring of a file that shares none.
+const privateDepth = 16
 
 // attach finds the Ring that the file runs on.
 func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
@@ -188,6 +192,14 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 			return err
 		}
 		f.reason, f.release = f.ring.reason, f.ring.Close
+	case !capable(info):
+		// A pipe's reader may keep an operation waiting for as long as it likes:
+		// that is not to hold up other files.
+		c.backend, c.depth = BackendPool, min(c.depth, privateDepth)
+		if f.ring, err = newRing(c); err != nil {
+			return err
+		}
+		f.release = f.ring.Close
 	default:
 		shared := &sharedPool
 		if want {
@@ -398,7 +410,10 @@ func (f *AsyncFile) answer(c *call, want int, result *Completion) bool {
 	case op.Kind.syncs():
 		return false
 	case op.Kind == OpAppend:
-		return want == 0
+		if f.seekless && f.view.deadlineable { // a block device
+			result.Err = f.pathError(op.Kind, invalid("Append to a block device, whose end is where it is: use WriteAt"))
+		}
+		return want == 0 || result.Err != nil
 	case op.Kind.writes() && (f.refuse != nil || op.Offset < 0 || want == 0):
 		_, result.Err = f.osf.WriteAt(nil, op.Offset)
 		return true

@@ -28,7 +28,7 @@ func (q *request) planBounced() {
 	if long := rest - toBoundary; !q.op.Kind.vectored() && long >= straightMin &&
 		aio.IsAligned(q.op.Buf[q.done+toBoundary:], q.file.align.Memory) {
 		if before == 0 {
-			q.part = q.op.Buf[q.done:][:min(long-long%unit, aio.MaxTransfer)]
+			q.part = q.op.Buf[q.done:][:min(long-long%unit, q.maxPart())]
 			q.asked = len(q.part)
 			return
 		}

@@ -177,20 +177,25 @@ func (e *AlignmentError) Unwrap() []error { return []error{syscall.EINVAL, e.Err
 // A companion is the second descriptor of a direct file, without O_DIRECT,
 // opened when first needed.
 type companion struct {
-	once sync.Once
-	osf  *os.File
-	fd   int
-	err  error
+	reopen func(fd int) (int, error) // aio.Reopen, but in tests
+
+	mu  sync.Mutex
+	osf *os.File
+	fd  int
 }
 
 // open returns the companion of f.
 func (c *companion) open(f *AsyncFile) (*companion, error) {
-	c.once.Do(func() {
-		if c.fd, c.err = aio.Reopen(f.fd); c.err == nil {
-			c.osf = os.NewFile(uintptr(c.fd), f.name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.osf == nil {
+		fd, err := c.reopen(f.fd)
+		if err != nil {
+			return nil, err // of this time: there may have been too many open files
 		}
-	})
-	return c, c.err
+		c.fd, c.osf = fd, os.NewFile(uintptr(fd), f.name)
+	}
+	return c, nil
 }
 
 func (c *companion) close() error {

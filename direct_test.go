@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
 
 // createDirect creates a direct file in a temporary folder, or skips the test.
@@ -371,7 +373,7 @@ func TestDirectNoCompanion(t *testing.T) {
 		t.Fatal(err)
 	}
 	why := errors.New("no second descriptor")
-	f.companion.once.Do(func() { f.companion.err = why })
+	f.companion.reopen = func(int) (int, error) { return -1, why }
 	for _, test := range []struct {
 		off  int64
 		n    int
@@ -392,6 +394,10 @@ func TestDirectNoCompanion(t *testing.T) {
 		if text := err.Error(); !strings.Contains(text, test.want.What) || !strings.Contains(text, why.Error()) {
 			t.Errorf("the error does not say what and why: %v", err)
 		}
+	}
+	f.companion.reopen = aio.Reopen
+	if n, err := f.WriteAt(make([]byte, 10), 5).Wait(); n != 10 || err != nil {
+		t.Errorf("when it can be used again: %d, %v", n, err)
 	}
 	if n, err := f.WriteAt(AlignedBuffer(4097)[1:], 0).Wait(); n != 4096 || err != nil {
 		t.Errorf("a write of whole blocks = %d, %v", n, err)

@@ -221,9 +221,9 @@ func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
 const fewCalls = 4
 
 // transferShared carries out an operation on a direct file: on the calling
-// goroutine where few others use the file, and through the Ring where many do. A
-// write is known to the file in either case, since it may share a block with
-// others, or make the file larger.
+// goroutine where few others use the file, and through the Ring where many do. On
+// a file that can be written it is known to the file in either case, since it may
+// share a block with others, or make the file larger.
 func (f *AsyncFile) transferShared(op Op) (int, error) {
 	users := f.users.Add(1)
 	defer f.leave()
@@ -233,7 +233,7 @@ func (f *AsyncFile) transferShared(op Op) (int, error) {
 	if users > fewCalls && f.aio && !f.inMemory {
 		return f.start(op).Wait()
 	}
-	if !op.Kind.writes() && f.fits(&op, len(op.Buf)) {
+	if f.overlap == nil && !op.Kind.writes() && f.fits(&op, len(op.Buf)) {
 		return f.perform(&op, 0)
 	}
 	future := newFuture()

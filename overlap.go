@@ -25,6 +25,7 @@ type span struct {
 	first, last int64
 	cached      bool
 	grows       bool // a cached write beyond the end of the file
+	serial      bool // an append that the kernel finds the place for
 }
 
 // conflicts reports whether s and t are of different kinds and share a block.
@@ -103,7 +104,15 @@ func (o *overlap) blocked(q *request, ahead []*request) bool {
 	if q.span.cached {
 		others = len(o.active) - o.cached
 	}
-	return others > 0 && q.conflicts(o.active) || q.conflicts(ahead)
+	if others > 0 && q.conflicts(o.active) || q.conflicts(ahead) {
+		return true
+	}
+	for _, r := range ahead { // appends that take turns keep their order
+		if q.span.serial && r.span.serial {
+			return true
+		}
+	}
+	return false
 }
 
 // conflicts reports whether q shares a block with one of list that is of the
@@ -122,7 +131,7 @@ func (q *request) conflicts(list []*request) bool {
 func (o *overlap) spanOf(q *request) span {
 	s := span{cached: q.way == cached}
 	if q.op.Kind == OpAppend && q.file.appender.serial() {
-		s.first, s.last = q.file.size()/o.unit, math.MaxInt64
+		s.first, s.last, s.serial = q.file.size()/o.unit, math.MaxInt64, true
 		return s
 	}
 	end := q.end()

@@ -117,7 +117,7 @@ func (q *request) plan() {
 		q.planBounced()
 	case !q.op.Kind.vectored():
 		p := q.op.Buf[q.done:]
-		q.part = p[:min(len(p), aio.MaxTransfer)]
+		q.part = p[:min(len(p), q.maxPart())]
 		q.asked = len(q.part)
 	default:
 		clear(q.iovecs) // what is left may be fewer, and recycle sees only those
@@ -127,6 +127,12 @@ func (q *request) plan() {
 			q.asked += len(p)
 		}
 	}
+}
+
+// maxPart returns the most bytes of one submission: whole blocks.
+func (q *request) maxPart() int {
+	unit := q.file.unit(q.op.Kind)
+	return aio.MaxTransfer / unit * unit
 }
 
 // prepare fills the iocb with what was planned.

@@ -572,7 +572,7 @@ func settle(list []outcome, hurry bool) (more requestQueue) {
 		}
 		if hurry && len(o.q.bounce) > copyInline {
 			o.q.landing, o.q.res = true, o.res
-			o.q.ring.offload(o.q)
+			o.q.ring.toWorker(o.q)
 			continue
 		}
 		again, err := o.q.advance(o.res)
