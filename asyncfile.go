@@ -231,10 +231,14 @@ func capable(info os.FileInfo) bool {
 func (f *AsyncFile) setRoutes(info os.FileInfo) {
 	regular := info.Mode().IsRegular()
 	f.seekless = !regular
-	flags, err := aio.StatusFlags(f.fd)
-	writable := err != nil || flags&(os.O_WRONLY|os.O_RDWR) != 0
-	block := aio.BlockSize(f.fd)
-	if f.direct && writable { // a block device, too
+	var writable bool
+	var block int64
+	if f.direct {
+		flags, err := aio.StatusFlags(f.fd)
+		writable = err != nil || flags&(os.O_WRONLY|os.O_RDWR) != 0
+		block = aio.BlockSize(f.fd)
+	}
+	if writable { // a block device, too
 		f.overlap = &overlap{unit: max(block, int64(os.Getpagesize()))}
 	}
 	system, err := aio.FileSystem(f.fd)
@@ -243,7 +247,7 @@ func (f *AsyncFile) setRoutes(info os.FileInfo) {
 	}
 	f.inMemory = system == aio.Tmpfs
 	f.cached.Store(!f.direct && !f.inMemory)
-	if !f.aio || !f.direct || !writable {
+	if !f.aio || !writable {
 		return
 	}
 	switch system {
@@ -356,9 +360,7 @@ type call struct {
 func (f *AsyncFile) submit(c *call) {
 	var batch requestQueue
 	f.begin(c, &batch)
-	if !batch.empty() {
-		f.ring.submit(batch)
-	}
+	f.ring.submit(batch)
 }
 
 // begin takes an operation in: it answers it on the spot, sees it on its way, or
@@ -378,10 +380,8 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 	done := f.answer(c, want, &result)
 	if !done {
 		if q = f.ring.tryAcquire(); q == nil {
-			if !batch.empty() {
-				f.ring.submit(*batch)
-				*batch = requestQueue{}
-			}
+			f.ring.submit(*batch)
+			*batch = requestQueue{}
 			q, err = f.ring.acquire(c.past)
 		}
 	}
@@ -576,9 +576,7 @@ func (f *AsyncFile) dispatchAll(list requestQueue) {
 	for q := list.pop(); q != nil; q = list.pop() {
 		f.dispatch(q, &batch)
 	}
-	if !batch.empty() {
-		f.ring.submit(batch)
-	}
+	f.ring.submit(batch)
 }
 
 // perform carries op out with ordinary system calls, from where done bytes have

@@ -141,9 +141,7 @@ func (c *completer) dispatch(n int) {
 		runtime.Gosched()
 		r.mu.Lock()
 	}
-	for r.sendPending(s) {
-		r.endAll(s)
-	}
+	r.sendAll(s)
 	r.dispatch = time.Time{}
 	r.mu.Unlock()
 }
@@ -155,9 +153,7 @@ func (c *completer) retry() {
 	time.Sleep(retryDelay)
 	r.mu.Lock()
 	r.stalled = false
-	for r.sendPending(s) {
-		r.endAll(s)
-	}
+	r.sendAll(s)
 	r.mu.Unlock()
 }
 
@@ -176,8 +172,6 @@ func (c *completer) abort(err error) {
 	r.stalled = false
 	r.sweep(s)
 	r.endAll(s)
-	for r.sendPending(s) {
-		r.endAll(s)
-	}
+	r.sendAll(s)
 	r.mu.Unlock()
 }

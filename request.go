@@ -15,7 +15,7 @@ import (
 // Who owns a request, that is, who may read and write it:
 //
 //	free      ──acquire──▶ the submitter                   Ring.free, a channel
-//	acquired  ──route────▶ held    by its file             barrier, gate, appender (AsyncFile.mu)
+//	acquired  ──route────▶ held    by its file             barrier, overlap, gate, appender (AsyncFile.mu)
 //	                     ▶ pending in Ring.pending         (Ring.mu)
 //	                     ▶ queued  for a worker            (workers.Pool)
 //	held      ──release──▶ pending or queued               by whoever ended what it waited for
@@ -217,9 +217,7 @@ func (q *request) Run() {
 	switch {
 	case q.landing:
 		q.landing = false
-		if more := settle([]outcome{{q: q, res: q.res}}, false); !more.empty() {
-			q.ring.submit(more)
-		}
+		q.ring.submit(settle([]outcome{{q: q, res: q.res}}, false))
 	case q.way == cached:
 		n, err := q.file.performCached(&q.op, q.want, q.done)
 		q.done += n

@@ -301,6 +301,9 @@ func (r *Ring) recycle(q *request) {
 // submit sends requests to the kernel, or leaves them to whoever is about to
 // call io_submit anyway. It does not wait for the device.
 func (r *Ring) submit(list requestQueue) {
+	if list.empty() {
+		return
+	}
 	r.mu.Lock()
 	r.pending.append(list)
 	r.flush()
@@ -366,6 +369,14 @@ func (r *Ring) sendPending(s *submitter) bool {
 	}
 	r.send(s, n)
 	return true
+}
+
+// sendAll sends until nothing is pending, or the kernel has no room, and ends
+// what was refused. Called with mu held, which it releases in between.
+func (r *Ring) sendAll(s *submitter) {
+	for r.sendPending(s) {
+		r.endAll(s)
+	}
 }
 
 // send hands s.requests[:n] to the kernel. Those that it refused are in s.ended
