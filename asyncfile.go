@@ -47,10 +47,13 @@ type AsyncFile struct {
 	cached   atomic.Bool // whether a read may try the page cache without a wait
 	inMemory bool        // on tmpfs: nothing to wait for
 
-	users   atomic.Int64  // operations begun and not ended; negative once closed
 	drained chan struct{} // signalled when users of a closed file end; has room for one
 
 	view File // what File returns
+
+	_     cacheLine    // what is above is mostly read
+	users atomic.Int64 // operations begun and not ended; negative once closed
+	_     cacheLine
 
 	mu       sync.Mutex
 	barrier  barrier
@@ -367,18 +370,16 @@ func (f *AsyncFile) submit(c *call) {
 // adds it to batch, which the caller submits. It waits while the queue is full,
 // with batch submitted first.
 func (f *AsyncFile) begin(c *call, batch *requestQueue) {
-	f.ring.stats.Submitted.Add(1)
 	result := Completion{Op: c.op.Kind, File: f, Buf: c.op.Buf, Offset: c.op.Offset, Tag: c.tag}
 	if !f.enter() {
 		result.Err = f.pathError(c.op.Kind, fs.ErrClosed)
-		f.ring.stats.count(&result)
+		f.ring.stats.countAnswer(&result)
 		c.to.deliver(result)
 		return
 	}
 	want := c.op.size()
 	q, err := (*request)(nil), error(nil)
-	done := f.answer(c, want, &result)
-	if !done {
+	if !f.answer(c, want, &result) {
 		if q = f.ring.tryAcquire(); q == nil {
 			f.ring.submit(*batch)
 			*batch = requestQueue{}
@@ -389,7 +390,7 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 		if err != nil {
 			result.Err = f.pathError(c.op.Kind, err)
 		}
-		f.ring.stats.count(&result)
+		f.ring.stats.countAnswer(&result)
 		c.to.deliver(result)
 		f.leave()
 		return

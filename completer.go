@@ -5,12 +5,25 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
 
 // retryDelay is how long the completer waits before it repeats an io_submit
 // that the kernel had no memory for while nothing was in flight whose end could
 // make room.
 const retryDelay = time.Millisecond
+
+// maxHurry is for how many turns, at the most, the completer takes events as they
+// come after it has waited for several in vain.
+const maxHurry = 63
+
+// batchShare is the share of what is in flight that the completer of a busy Ring
+// waits for at once: an eighth.
+const batchShare = 8
+
+// maxYields is how often the completer yields to the goroutines that it woke.
+const maxYields = 2
 
 // A completer is the goroutine that waits in the kernel, reaps events, and
 // resolves what they are of. While it runs it is the only one that consumes
@@ -23,9 +36,12 @@ type completer struct {
 	ring    *Ring
 	timeout time.Duration
 	wake    chan struct{} // ends a park; has room for one
+	late    *time.Timer   // ends a park while a batch gathers
 	quit    chan struct{}
 	exited  chan struct{}
 	scratch submitter
+	hurry   int // turns for which events are taken as they come
+	vain    int // what hurry was last set to, while one wait after the other is in vain
 }
 
 // start runs the completer of r, parked.
@@ -35,6 +51,8 @@ func (c *completer) start(r *Ring, conf *config) {
 	c.wake = make(chan struct{}, 1)
 	c.quit = make(chan struct{})
 	c.exited = make(chan struct{})
+	c.late = time.NewTimer(0)
+	c.late.Stop()
 	go c.run()
 }
 
@@ -55,12 +73,29 @@ func (c *completer) run() {
 // park sleeps until there is something to do. It reports false at the end.
 // The Ring starts out parked.
 func (c *completer) park() bool {
+	defer c.late.Stop()
 	select {
 	case <-c.wake:
+		return true
+	case <-c.late.C:
+		c.giveUp()
 		return true
 	case <-c.quit:
 		return false
 	}
+}
+
+// giveUp sends what has come of a batch, the rest of which is late.
+func (c *completer) giveUp() {
+	r := c.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.parked {
+		<-c.wake // just now
+	}
+	r.parked, r.watched = false, false
+	r.expected = 0
+	r.sendAll(&c.scratch)
 }
 
 // turn waits for events once and deals with them. It reports false, and leaves
@@ -70,9 +105,15 @@ func (c *completer) turn() bool {
 	r.mu.Lock()
 	switch {
 	case r.awaited() > 0:
+		p := c.patience()
 		r.mu.Unlock()
-		c.dispatch(c.await())
-	case r.pending.empty() || !r.stalled:
+		n := c.await(p)
+		c.learn(p, n)
+		c.dispatch(n)
+	case !r.stalled || r.pending.empty():
+		if r.watched {
+			c.late.Reset(maxHold)
+		}
 		r.parked = true
 		r.mu.Unlock()
 		return false
@@ -83,20 +124,59 @@ func (c *completer) turn() bool {
 	return true
 }
 
+// A patience is for how many events to wait, how long, and how many to take.
+type patience struct {
+	min, max int
+	timeout  time.Duration
+}
+
+// patience says how to wait. On a busy Ring it is worth to let some events come
+// together, since each wake-up costs the same for one as for many, and so does
+// each io_submit of what follows. Called with Ring.mu held.
+func (c *completer) patience() patience {
+	r := c.ring
+	awaited := r.awaited()
+	// Half of what is in flight at a time: what follows is sent while the device
+	// still has the other half to do.
+	p := patience{min: 1, max: min(max(busyDepth, awaited/2), maxBatch), timeout: c.timeout}
+	if r.watched {
+		p.timeout = maxHold
+		if c.hurry == 0 {
+			p.min = min(p.max, awaited, max(1, (awaited+r.expected)/batchShare))
+		}
+	}
+	return p
+}
+
+// learn takes note of whether n events were worth the wait that p was.
+func (c *completer) learn(p patience, n int) {
+	switch {
+	case c.hurry > 0:
+		c.hurry--
+	case p.min > 1 && n < p.min:
+		c.vain = min(2*c.vain+1, maxHurry)
+		c.hurry = c.vain
+	case p.min > 1:
+		c.vain = 0
+	}
+}
+
 // await waits until there are events and returns how many are in the scratch
 // memory: none, sometimes, when a timeout or a signal ended the wait.
-func (c *completer) await() int {
-	r, events := c.ring, c.scratch.events[:]
-	if n := r.context.Reap(events); n > 0 {
-		return n
+func (c *completer) await(p patience) int {
+	r, events := c.ring, c.scratch.events[:p.max]
+	if p.min == 1 {
+		if n := r.context.Reap(events); n > 0 {
+			return n
+		}
 	}
 	if r.eventfd == nil {
-		return c.getEvents(1, c.timeout)
+		return c.getEvents(p.min, events, p.timeout)
 	}
 	// The kernel adds to the count after the event is in the ring, so an event
 	// that is missed here leaves a count behind that ends the wait.
 	if !r.context.Mapped() {
-		if n := c.getEvents(0, 0); n > 0 {
+		if n := c.getEvents(0, events, 0); n > 0 {
 			return n
 		}
 		if r.broken != nil { // by that call: there is nothing to come
@@ -109,8 +189,8 @@ func (c *completer) await() int {
 	return 0 // the next turn reaps
 }
 
-func (c *completer) getEvents(min int, timeout time.Duration) int {
-	n, err := c.ring.context.GetEvents(min, c.scratch.events[:], timeout)
+func (c *completer) getEvents(min int, events []aio.Event, timeout time.Duration) int {
+	n, err := c.ring.context.GetEvents(min, events, timeout)
 	if err != nil && !errors.Is(err, syscall.EINTR) {
 		c.abort(err)
 	}
@@ -118,32 +198,43 @@ func (c *completer) getEvents(min int, timeout time.Duration) int {
 }
 
 // dispatch ends or continues the requests of the n events that were reaped, and
-// sends what is submitted meanwhile.
+// sends what has gathered, unless more is sure to come soon.
 func (c *completer) dispatch(n int) {
 	r, s := c.ring, &c.scratch
-	if n == 0 {
-		return
-	}
 	r.mu.Lock()
-	s.ended = r.reaped(s.events[:n], s.ended)
-	woken := len(s.ended)
-	r.dispatch = time.Now()
-	r.endAll(s)
-
-	// The goroutines that were just woken run first. To go back into the kernel
-	// at once would take this processor along, and leave them to wait for
-	// another thread. What they submit until then is sent by the loop below: an
-	// idle processor may have taken this goroutine up at once, so it yields again
-	// while they keep submitting.
-	for had := -1; had < r.pending.n && r.pending.n < woken && time.Since(r.dispatch) < maxHold; {
-		had = r.pending.n
-		r.mu.Unlock()
-		runtime.Gosched()
-		r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watched = false
+	watch := false
+	if n > 0 {
+		s.ended = r.reaped(s.events[:n], s.ended)
+		r.gather(len(s.ended))
+		watch = r.eventfd == nil && r.busy()
+		r.endAll(s)
+		c.yield()
 	}
-	r.sendAll(s)
-	r.dispatch = time.Time{}
-	r.mu.Unlock()
+	if !watch || r.expected == 0 || time.Since(r.gathers) >= maxHold {
+		r.expected = 0
+		r.sendAll(s)
+	}
+	r.watched = watch
+}
+
+// yield lets the goroutines that were just woken run. To go back into the kernel
+// at once would take this processor along, and leave them to wait for another
+// thread. An idle processor may take this goroutine up at once, so it yields
+// again while they keep submitting. Called with Ring.mu held.
+func (c *completer) yield() {
+	r := c.ring
+	for range maxYields {
+		if had := r.pending.n; r.expected > 0 {
+			r.mu.Unlock()
+			runtime.Gosched()
+			r.mu.Lock()
+			if r.pending.n == had {
+				return
+			}
+		}
+	}
 }
 
 // retry sends again what the kernel had no room for though nothing is in

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -85,54 +86,92 @@ type sinkFunc func(Completion)
 func (f sinkFunc) deliver(c Completion) { f(c) }
 
 // What the goroutines submit that a batch of completions has woken goes out in
-// one io_submit, by the completer.
-func TestDispatchSendsInOneCall(t *testing.T) {
-	const n = 6
+// one io_submit, by whoever brings the last.
+func TestBatchGathers(t *testing.T) {
+	singles := func(n int) []int { return slices.Repeat([]int{1}, n) }
 	for _, test := range []struct {
-		name string
-		hold time.Duration // since the completer began to dispatch
-		want []int
+		name  string
+		woken int
+		again int // so many of them submit once more
+		late  bool
+		want  []int // io_submit calls after the first
 	}{
-		{"held", -time.Hour, []int{1, n}},
-		// The first goes by itself; with that the others have something to wait for.
-		{"held for too long", time.Hour, []int{1, 1, n - 1}},
+		{"all", busyDepth, busyDepth, false, []int{busyDepth}},
+		{"not all", busyDepth, 9, false, []int{9}},
+		{"too late", busyDepth, busyDepth, true, singles(busyDepth)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			eachWait(t, 16, func(s *scripted) {
-				ops, futures := readOps(n, 10), make([]*Future, n)
-				woken := make(chan struct{})
+			inBubble(t, 32, func(s *scripted) {
 				s.hold()
-				s.direct.submit(&call{op: Op{Kind: OpRead, Buf: make([]byte, 4)}, to: sinkFunc(func(Completion) {
-					// The clock of the test, on a machine that may be slow.
-					s.ring.mu.Lock()
-					if s.ring.dispatch.IsZero() {
-						s.Error("does not dispatch")
-					}
-					s.ring.dispatch = time.Now().Add(-test.hold)
-					s.ring.mu.Unlock()
-					for i := range ops {
-						done := make(chan struct{})
-						go func() {
-							futures[i] = s.direct.Submit(ops[i])[0]
-							close(done)
-						}()
-						<-done
-						s.ring.mu.Lock()
-						if time.Since(s.ring.dispatch) > time.Hour/2 {
-							s.Error("the hold was not begun anew")
+				ended := make(chan struct{})
+				s.kernel.OnGetEvents(func(int) (int, error) {
+					<-ended // so that all are reaped at once
+					return -1, nil
+				})
+				first, second := readOps(test.woken, 10), readOps(test.woken, 10)
+				futures := make([]*Future, test.again)
+				var all sync.WaitGroup
+				for i, future := range s.direct.Submit(first...) {
+					all.Go(func() {
+						s.wantRead(future, first[i].Buf, first[i].Offset)
+						if i >= test.again {
+							return
 						}
-						s.ring.dispatch = time.Now().Add(time.Hour)
-						s.ring.mu.Unlock()
-					}
-					close(woken)
-				})})
-				s.kernel.Await(1)[0].Complete()
-				<-woken
-				for _, op := range s.kernel.Await(n) {
+						if test.late {
+							time.Sleep(time.Duration(i+1) * time.Second) // of the bubble
+						}
+						futures[i] = s.direct.Submit(second[i])[0]
+					})
+				}
+				s.settle()
+				for _, op := range s.kernel.Await(test.woken) {
 					op.Complete()
 				}
-				s.wantReads(futures, ops)
-				s.wantBatches(test.want...)
+				close(ended)
+				all.Wait()
+				for _, op := range s.kernel.Await(test.again) {
+					op.Complete()
+				}
+				s.wantReads(futures, second)
+				s.wantBatches(append([]int{test.woken}, test.want...)...)
+			})
+		})
+	}
+}
+
+// On a Ring that is not busy a batch gathers while the goroutines that were woken
+// have their turn, and no longer.
+func TestSmallBatchGathers(t *testing.T) {
+	for _, again := range []int{0, 1, 2} { // so many of two submit once more
+		t.Run(fmt.Sprint(again), func(t *testing.T) {
+			inBubble(t, 8, func(s *scripted) {
+				s.hold()
+				ended := make(chan struct{})
+				s.kernel.OnGetEvents(func(int) (int, error) {
+					<-ended
+					return -1, nil
+				})
+				ops, futures := readOps(2, 10), make([]*Future, 2)
+				var batch requestQueue
+				for i := range 2 {
+					s.direct.begin(&call{op: Op{Kind: OpRead, Buf: make([]byte, 4)}, to: sinkFunc(func(Completion) {
+						if i < again { // within the completer's turn, whoever runs when
+							futures[i] = s.direct.Submit(ops[i])[0]
+						}
+					})}, &batch)
+				}
+				s.ring.submit(batch)
+				for _, op := range s.kernel.Await(2) {
+					op.Complete()
+				}
+				close(ended)
+				for _, op := range s.kernel.Await(again) {
+					op.Complete()
+				}
+				for i := range again {
+					s.wantRead(futures[i], ops[i].Buf, ops[i].Offset)
+				}
+				s.wantBatches([]int{2, again}[:min(again+1, 2)]...)
 			})
 		})
 	}

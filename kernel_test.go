@@ -119,9 +119,9 @@ func (s *scripted) finish() {
 	r := s.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.inFlight != 0 || r.entering != 0 || !r.pending.empty() || r.stalled || !r.parked || !r.dispatch.IsZero() {
-		s.Errorf("at the end inFlight %d, entering %d, pending %v, stalled %v, parked %v, dispatch %v",
-			r.inFlight, r.entering, !r.pending.empty(), r.stalled, r.parked, r.dispatch)
+	if r.inFlight != 0 || r.entering != 0 || !r.pending.empty() || r.stalled || !r.parked {
+		s.Errorf("at the end inFlight %d, entering %d, pending %v, stalled %v, parked %v",
+			r.inFlight, r.entering, !r.pending.empty(), r.stalled, r.parked)
 	}
 	for _, q := range r.requests {
 		if q.state != stateIdle || q.file != nil || q.sink != nil || q.tag != nil || q.op.Buf != nil || q.done != 0 || q.alone {

@@ -24,20 +24,19 @@ const recheckPeriod = time.Millisecond
 // goroutine that both submits and receives must therefore not submit more than
 // depth operations ahead of what it has received. NewQueue makes one.
 type Queue struct {
-	depth   int
-	ready   chan Completion     // has room for every place: sending never blocks
-	places  *semaphore.Weighted // those free, but for the ones still to be reclaimed
-	closing context.Context     // ends when Close begins
+	ready  chan Completion     // has room for every place: sending never blocks
+	places *semaphore.Weighted // those free, but for the ones still to be reclaimed
+
+	begun, ended atomic.Int64 // operations; the difference is in progress
+	waiting      atomic.Int32 // submitters that wait for a place
+
+	closing context.Context // ends when Close begins
 	close   context.CancelFunc
+	drained chan struct{} // signalled when ended may have caught up after Close; has room for one
 
-	waiting atomic.Int32 // submitters that wait for a place
-
-	mu      sync.Mutex
-	taken   int         // places taken and not reclaimed
-	unended int         // operations that have not ended
-	idle    *sync.Cond  // signalled when unended becomes 0
-	closed  bool        // ready is closed
-	recheck *time.Timer // runs while a submitter waits
+	mu        sync.Mutex
+	reclaimed int64       // places of received completions that were freed again
+	recheck   *time.Timer // runs while a submitter waits
 }
 
 // NewQueue returns a Queue with depth places; depth is at least 1. A lesser one
@@ -46,19 +45,19 @@ type Queue struct {
 func NewQueue(depth int) *Queue {
 	depth = max(depth, 1)
 	q := &Queue{
-		depth:  depth,
-		ready:  make(chan Completion, depth),
-		places: semaphore.NewWeighted(int64(depth)),
+		ready:   make(chan Completion, depth),
+		places:  semaphore.NewWeighted(int64(depth)),
+		drained: make(chan struct{}, 1),
 	}
 	q.closing, q.close = context.WithCancel(context.Background())
-	q.idle = sync.NewCond(&q.mu)
 	return q
 }
 
 // ReadAt begins to read len(p) bytes of f into p, from offset off in bytes. The
 // buffer is the kernel's until the completion has been received, which carries
 // tag. The error is about the submission alone, and answers errors.Is for
-// fs.ErrClosed after Close and os.ErrInvalid where f is nil: what becomes of the read, its completion tells.
+// fs.ErrClosed after Close and os.ErrInvalid where f is nil: what becomes of the
+// read, its completion tells.
 func (q *Queue) ReadAt(f *AsyncFile, p []byte, off int64, tag any) error {
 	return q.Submit(f, Op{Kind: OpRead, Buf: p, Offset: off}, tag)
 }
@@ -95,40 +94,42 @@ func (q *Queue) C() <-chan Completion {
 // fs.ErrClosed.
 func (q *Queue) Close() error {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	if q.closing.Err() != nil {
+		q.mu.Unlock()
 		return errQueueClosed
 	}
 	q.close()
-	for q.unended > 0 {
-		q.idle.Wait()
-	}
 	if q.recheck != nil {
 		q.recheck.Stop()
 	}
-	q.closed = true
+	q.mu.Unlock()
+	for q.ended.Load() < q.begun.Load() {
+		<-q.drained
+	}
 	close(q.ready)
 	return nil
 }
 
 var errQueueClosed = fmt.Errorf("asyncfile: Queue: %w", fs.ErrClosed)
 
-// take takes a place, and waits for one while there is none.
+// take takes a place, and waits for one while there is none. It counts the
+// operation first: a Close that comes later waits for its end.
 func (q *Queue) take() error {
+	q.begun.Add(1)
 	if !q.places.TryAcquire(1) {
 		q.reclaim()
-		if err := q.wait(); err != nil {
+		if !q.places.TryAcquire(1) && q.wait() != nil {
+			q.begun.Add(-1)
+			q.tellClose()
 			return errQueueClosed
 		}
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	if q.closing.Err() != nil {
 		q.places.Release(1)
+		q.begun.Add(-1)
+		q.tellClose()
 		return errQueueClosed
 	}
-	q.taken++
-	q.unended++
 	return nil
 }
 
@@ -141,6 +142,7 @@ func (q *Queue) wait() error {
 		q.recheck = time.AfterFunc(recheckPeriod, q.lookAgain)
 	}
 	q.mu.Unlock()
+	q.reclaim() // what was received before this wait could be seen
 	return q.places.Acquire(q.closing, 1)
 }
 
@@ -156,33 +158,37 @@ func (q *Queue) lookAgain() {
 }
 
 // reclaim frees the places of completions that have been received. A channel
-// does not tell its sender of that, so it is derived: a place that is taken and
-// neither in use by an operation nor in the channel is free. It is looked for
-// when a submitter finds no place, when an operation ends, and when C is called;
-// and, for a receiver that does none of that, periodically while one waits.
+// does not tell its sender of that, so it is derived: what has ended and is not
+// in the channel was received. It is looked for when a submitter finds no place,
+// when an operation ends, and when C is called; and, for a receiver that does none
+// of that, periodically while one waits.
 func (q *Queue) reclaim() {
 	q.mu.Lock()
-	q.reclaimLocked()
-	q.mu.Unlock()
-}
-
-func (q *Queue) reclaimLocked() {
-	if n := q.taken - q.unended - len(q.ready); n > 0 {
-		q.taken -= n
-		q.places.Release(int64(n))
+	defer q.mu.Unlock()
+	// In this order: one that ends in between is missed, and found another time.
+	ended := q.ended.Load()
+	if n := ended - int64(len(q.ready)) - q.reclaimed; n > 0 {
+		q.reclaimed += n
+		q.places.Release(n)
 	}
 }
 
 // deliver sends a completion. There is room: its place is still taken.
 func (q *Queue) deliver(c Completion) {
-	q.mu.Lock()
 	q.ready <- c
-	q.unended--
-	if q.unended == 0 {
-		q.idle.Broadcast()
-	}
+	q.ended.Add(1)
 	if q.waiting.Load() > 0 {
-		q.reclaimLocked()
+		q.reclaim()
 	}
-	q.mu.Unlock()
+	q.tellClose()
+}
+
+// tellClose has a Close that waits look again whether all has ended.
+func (q *Queue) tellClose() {
+	if q.closing.Err() != nil {
+		select {
+		case q.drained <- struct{}{}:
+		default:
+		}
+	}
 }

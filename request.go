@@ -14,7 +14,7 @@ import (
 //
 // Who owns a request, that is, who may read and write it:
 //
-//	free      ──acquire──▶ the submitter                   Ring.free, a channel
+//	free      ──acquire──▶ the submitter                   (Ring.mu)
 //	acquired  ──route────▶ held    by its file             barrier, overlap, gate, appender (AsyncFile.mu)
 //	                     ▶ pending in Ring.pending         (Ring.mu)
 //	                     ▶ queued  for a worker            (workers.Pool)
@@ -197,19 +197,63 @@ func (q *request) stopped(n int) bool {
 	return (q.at+int64(n))%int64(q.file.unit(q.op.Kind)) != 0
 }
 
-// finish delivers the outcome of the operation and frees its slot. The slot is
-// freed first, so that whoever is woken by the outcome finds it.
-func (q *request) finish(err error) {
-	r, f, s := q.ring, q.file, q.sink
+// An ending is what a request that has ended leaves to be done.
+type ending struct {
+	sink   sink
+	result Completion
+	epoch  *epoch
+	gated  bool
+}
+
+// finish ends the operation, with err.
+func (q *request) finish(err error) { q.ring.finish([]outcome{{q: q, err: err}}) }
+
+// finish delivers the outcomes of operations that have ended. Their slots are
+// freed first, all at once, so that whoever is woken finds one.
+func (r *Ring) finish(list []outcome) {
+	if len(list) == 0 {
+		return
+	}
+	for i := range list {
+		list[i].detach()
+	}
+	r.recycle(list)
+	r.stats.count(list)
+	for i := range list {
+		list[i].deliver()
+	}
+}
+
+// detach takes the request out of what knows it by its slot, and keeps what is
+// to be done when the slot is someone else's.
+func (o *outcome) detach() {
+	q, f := o.q, o.q.file
 	q.dropBounce()
-	c := Completion{Op: q.op.Kind, File: f, Buf: q.op.Buf, Offset: q.op.Offset, N: q.done, Err: err, Tag: q.tag}
-	epoch, gated := q.epoch, q.gated
+	o.ending = ending{
+		sink:   q.sink,
+		result: Completion{Op: q.op.Kind, File: f, Buf: q.op.Buf, Offset: q.op.Offset, N: q.done, Err: o.err, Tag: q.tag},
+		epoch:  q.epoch,
+		gated:  q.gated,
+	}
 	f.dispatchAll(f.leaveBlocks(q))
-	r.recycle(q)
-	r.stats.count(&c)
-	s.deliver(c)
-	f.dispatchAll(f.leaveOrder(epoch, gated))
+	q.reset()
+}
+
+// deliver delivers the outcome, and then releases what waited for that.
+func (e *ending) deliver() {
+	f := e.result.File
+	e.sink.deliver(e.result)
+	f.dispatchAll(f.leaveOrder(e.epoch, e.gated))
 	f.leave()
+}
+
+// reset lets go of what the operation kept reachable.
+func (q *request) reset() {
+	clear(q.iovecs)
+	clear(q.op.Bufs)
+	q.op = Op{Bufs: q.op.Bufs[:0]} // the array serves the next vectored request
+	q.file, q.sink, q.tag, q.epoch, q.part = nil, nil, nil, nil, nil
+	q.done, q.want, q.way, q.alone, q.gated = 0, 0, straight, false, false
 }
 
 // Run does on a worker what would block elsewhere, for workers.Job.
@@ -217,7 +261,7 @@ func (q *request) Run() {
 	switch {
 	case q.landing:
 		q.landing = false
-		q.ring.submit(settle([]outcome{{q: q, res: q.res}}, false))
+		q.ring.submit(q.ring.settle([]outcome{{q: q, res: q.res}}, false))
 	case q.way == cached:
 		n, err := q.file.performCached(&q.op, q.want, q.done)
 		q.done += n

@@ -339,8 +339,8 @@ func TestEndedRequestForgets(t *testing.T) {
 		if n, err := s.direct.ReadvAt(bufs, 0).Wait(); n != 40 || err != nil {
 			s.Fatalf("= %d, %v", n, err)
 		}
-		q := <-s.ring.free
-		defer func() { s.ring.free <- q }()
+		q := s.ring.tryAcquire()
+		defer s.ring.recycle([]outcome{{q: q}})
 		for i, v := range q.iovecs[:cap(q.iovecs)] {
 			if v != (aio.Iovec{}) {
 				s.Errorf("iovec %d of %d still names a buffer", i, cap(q.iovecs))

@@ -29,9 +29,14 @@ const (
 	// others have added to a worker, so as to return to its caller.
 	maxRounds = 8
 
-	// maxHold is how long a dispatching completer may keep submitters from
-	// calling io_submit themselves.
+	// maxHold is how long a request may wait for a batch to be complete, and an
+	// event for others to come.
 	maxHold = 100 * time.Microsecond
+
+	// busyDepth is from how many requests in flight on a Ring counts as busy: an
+	// event is then so much sooner than the device's latency that what waits for
+	// one hardly waits.
+	busyDepth = 16
 )
 
 // A Ring carries out the operations of any number of files: at most its queue
@@ -46,17 +51,21 @@ type Ring struct {
 	eventfd   *aio.EventFD  // of WaitEventFD
 	reason    error         // why there is no context though BackendAuto looked for one
 	requests  []*request    // every slot, by index
-	free      chan *request // the idle slots; a submitter takes one, a full queue blocks it
 	closing   chan struct{} // closed when Close begins
 	workers   *workers.Pool
 	bounces   bouncePools
 	completer completer
-	stats     counters
-	closed    atomic.Bool
+	closed    atomic.Bool // written with mu held
+
+	_     cacheLine // what is above is only read
+	stats counters
 
 	// mu guards what follows, and the state of every request. It is never held
 	// across a system call that may block, nor while a result is delivered.
+	_          cacheLine
 	mu         sync.Mutex
+	slots      slots
+	returned   *sync.Cond   // signalled when no slot is in use
 	pending    requestQueue // registered nowhere yet, to be sent by the next io_submit
 	inFlight   int          // given to io_submit and not yet reaped
 	entering   int          // those of them that io_submit has not answered for yet
@@ -67,8 +76,13 @@ type Ring struct {
 	stalled    bool         // io_submit said EAGAIN; wait for a reap
 	broken     error        // the context died: what every request gets from now on
 	parked     bool         // the completer sleeps until unparked: nobody reaps
-	dispatch   time.Time    // when the completer began to dispatch; zero if it does not
+	expected   int          // submissions that the batch that gathers in pending waits for
+	gathers    time.Time    // since when it does
+	watched    bool         // the completer looks at pending within maxHold
 }
+
+// A cacheLine keeps what many processors write off the lines of what they read.
+type cacheLine [64]byte
 
 // A submitter is the scratch memory of one goroutine inside io_submit.
 type submitter struct {
@@ -97,7 +111,7 @@ func newRing(c *config) (*Ring, error) {
 		workers: workers.New(c.workers),
 		bounces: newBouncePools(),
 	}
-	r.outside = sync.NewCond(&r.mu)
+	r.outside, r.returned = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
 	depth := c.depth
 	if c.backend != BackendPool {
 		if err := r.start(c, &depth); err != nil {
@@ -109,13 +123,12 @@ func newRing(c *config) (*Ring, error) {
 		}
 	}
 	r.requests = make([]*request, depth)
-	r.free = make(chan *request, depth)
 	slots := make([]request, depth)
 	for i := range slots {
 		q := &slots[i]
 		q.ring, q.slot = r, uint32(i)
 		r.requests[i] = q
-		r.free <- q
+		r.slots.put(q)
 	}
 	if r.context != nil {
 		for range maxSubmitters {
@@ -231,13 +244,16 @@ func (r *Ring) Reason() error { return r.reason }
 // and releases the completer and the kernel context, which takes 26 to 40 ms.
 // Close the Ring's files first. A second Close returns fs.ErrClosed.
 func (r *Ring) Close() error {
+	r.mu.Lock()
 	if r.closed.Swap(true) {
+		r.mu.Unlock()
 		return fmt.Errorf("asyncfile: Ring: %w", fs.ErrClosed)
 	}
 	close(r.closing)
-	for range r.requests {
-		<-r.free // each slot, when its request has ended
+	for len(r.slots.free) < len(r.requests) {
+		r.returned.Wait()
 	}
+	r.mu.Unlock()
 	if r.context == nil {
 		return nil
 	}
@@ -257,45 +273,65 @@ func (r *Ring) Close() error {
 	return err
 }
 
-// acquire takes a free slot, and waits for one while the queue is full: a
-// channel serves those who wait in the order in which they came. It fails when
-// the Ring is closed, and when past is.
+// acquire takes a free slot, and waits for one while the queue is full, behind
+// those who wait already. It fails when the Ring is closed, and when past is.
 func (r *Ring) acquire(past <-chan struct{}) (*request, error) {
+	r.mu.Lock()
 	if r.closed.Load() {
+		r.mu.Unlock()
 		return nil, fs.ErrClosed
 	}
-	select {
-	case q := <-r.free:
+	q := r.slots.take()
+	if q != nil {
+		r.mu.Unlock()
 		return q, nil
-	case <-r.closing:
-		return nil, fs.ErrClosed
-	case <-past:
-		return nil, os.ErrDeadlineExceeded
 	}
+	w := r.slots.enqueue()
+	r.mu.Unlock()
+	var err error
+	select {
+	case q = <-w.given:
+	case <-r.closing:
+		err = fs.ErrClosed
+	case <-past:
+		err = os.ErrDeadlineExceeded
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.slots.leave(w)
+		r.announceReturn()
+		return nil, err
+	}
+	r.slots.retire(w)
+	return q, nil
 }
 
 // tryAcquire takes a free slot, if there is one and the Ring is not closed.
 func (r *Ring) tryAcquire() *request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.closed.Load() {
 		return nil
 	}
-	select {
-	case q := <-r.free:
-		return q
-	default:
-		return nil
-	}
+	return r.slots.take()
 }
 
-// recycle frees the slot of a request that has ended, and lets go of what it
-// kept reachable.
-func (r *Ring) recycle(q *request) {
-	clear(q.iovecs)
-	clear(q.op.Bufs)
-	q.op = Op{Bufs: q.op.Bufs[:0]} // the array serves the next vectored request
-	q.file, q.sink, q.tag, q.epoch, q.part = nil, nil, nil, nil, nil
-	q.done, q.want, q.way, q.alone, q.gated = 0, 0, straight, false, false
-	r.free <- q // has room for every slot
+// recycle frees the slots of requests that have ended.
+func (r *Ring) recycle(list []outcome) {
+	r.mu.Lock()
+	for i := range list {
+		r.slots.put(list[i].q)
+	}
+	r.announceReturn()
+	r.mu.Unlock()
+}
+
+// announceReturn tells Close when no slot is in use. Called with mu held.
+func (r *Ring) announceReturn() {
+	if r.closed.Load() && len(r.slots.free) == len(r.requests) {
+		r.returned.Broadcast()
+	}
 }
 
 // submit sends requests to the kernel, or leaves them to whoever is about to
@@ -306,21 +342,48 @@ func (r *Ring) submit(list requestQueue) {
 	}
 	r.mu.Lock()
 	r.pending.append(list)
-	r.flush()
+	if !r.gathering(list.n) {
+		r.flush()
+	}
 	r.mu.Unlock()
 }
 
-// flush sends what is pending, unless someone else is about to: a completer
-// that dispatches sends what the goroutines that it woke submit, all in one
-// io_submit; and submitters that are back from io_submit look here again.
-// Called with mu held, which it releases in between.
+// gather has what is submitted from now on wait in pending until n more requests
+// have come: as many goroutines were woken, or completions put on a channel, and
+// most will submit again within microseconds. Whoever brings the last sends all,
+// in one io_submit. Called with mu held.
+func (r *Ring) gather(n int) {
+	if r.expected == 0 {
+		r.gathers = time.Now()
+	}
+	r.expected += n
+}
+
+// gathering takes n requests that have come into account, and reports whether
+// they may wait in pending for others. Called with mu held.
+func (r *Ring) gathering(n int) bool {
+	last := r.expected > 0 && r.expected <= n
+	r.expected = max(r.expected-n, 0)
+	if last || r.pending.n >= maxBatch || r.expected == 0 && !r.watched {
+		return false
+	}
+	if now := time.Now(); now.Sub(r.gathers) >= maxHold {
+		r.gathers = now // this call takes all along, so others can leave theirs again
+		return false
+	}
+	return true
+}
+
+// busy reports whether so much is in flight, or about to be, that an event comes
+// much sooner than the device's latency. Called with mu held.
+func (r *Ring) busy() bool { return r.inFlight+r.pending.n+r.expected >= busyDepth }
+
+// flush sends what is pending, unless someone inside io_submit will look here
+// again, and if it sleeps there the completer. Called with mu held, which it
+// releases in between.
 func (r *Ring) flush() {
-	if !r.dispatch.IsZero() {
-		now := time.Now()
-		if now.Sub(r.dispatch) < maxHold {
-			return
-		}
-		r.dispatch = now // this call takes all along, so others can leave theirs again
+	if r.inside > 0 && r.watched {
+		return
 	}
 	last := len(r.submitters) - 1
 	if last < 0 {
@@ -526,7 +589,8 @@ func (r *Ring) unpark() {
 type outcome struct {
 	q   *request
 	res int64 // of the event, where err is nil
-	err error // why the kernel never had it
+	err error // why the kernel never had it, or how it ended
+	ending
 }
 
 func (s *submitter) end(q *request, err error) { s.ended = append(s.ended, outcome{q: q, err: err}) }
@@ -565,7 +629,7 @@ func (r *Ring) endAll(s *submitter) {
 		return
 	}
 	r.mu.Unlock()
-	more := settle(s.ended, true)
+	more := r.settle(s.ended, true)
 	s.ended = s.ended[:0]
 	r.mu.Lock()
 	r.pending.append(more)
@@ -574,30 +638,31 @@ func (r *Ring) endAll(s *submitter) {
 // settle ends requests that came back from the kernel, and returns those that
 // go on. It clears list, which then keeps nothing reachable. With hurry it leaves
 // to a worker what has much to copy.
-func settle(list []outcome, hurry bool) (more requestQueue) {
-	for i, o := range list {
-		list[i] = outcome{}
+func (r *Ring) settle(list []outcome, hurry bool) (more requestQueue) {
+	ended := list[:0]
+	for _, o := range list {
 		if o.err != nil {
-			o.q.finish(o.err)
+			ended = append(ended, o)
 			continue
 		}
 		if hurry && len(o.q.bounce) > copyInline {
 			o.q.landing, o.q.res = true, o.res
-			o.q.ring.toWorker(o.q)
+			r.toWorker(o.q)
 			continue
 		}
 		again, err := o.q.advance(o.res)
-		if !again {
-			o.q.finish(err)
-			continue
+		switch {
+		case !again:
+			ended = append(ended, outcome{q: o.q, err: err})
+		case o.q.way == cached:
+			r.offload(o.q)
+		default:
+			o.q.plan()
+			more.push(o.q)
 		}
-		if o.q.way == cached {
-			o.q.ring.offload(o.q)
-			continue
-		}
-		o.q.plan()
-		more.push(o.q)
 	}
+	r.finish(ended)
+	clear(list)
 	return more
 }
 

@@ -883,7 +883,7 @@ func TestRingCloseWaitsForEverySlotOfThePool(t *testing.T) {
 			if len(closed) != 0 {
 				t.Error("closed with a slot in use")
 			}
-			r.recycle(q)
+			r.recycle([]outcome{{q: q}})
 		}
 		if err := <-closed; err != nil {
 			t.Errorf("Close: %v", err)

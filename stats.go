@@ -40,7 +40,7 @@ type Stats struct {
 
 // counters is Stats as it is counted.
 type counters struct {
-	Submitted, Completed      atomic.Uint64
+	Answered, Ended           atomic.Uint64 // operations that needed no slot; those of a slot
 	Submits, SubmitNanos      atomic.Uint64
 	Stalls, Strays            atomic.Uint64
 	ShortTransfers            atomic.Uint64
@@ -52,19 +52,43 @@ type counters struct {
 	Extensions, Fallbacks         atomic.Uint64
 }
 
-// count adds the outcome of an operation.
-func (s *counters) count(c *Completion) {
-	if c.N > 0 {
+// count adds the outcomes of operations, those of a batch with one addition
+// each: every addition may fetch the counter from another processor's cache.
+func (s *counters) count(list []outcome) {
+	var read, written, failed uint64
+	for i := range list {
+		c := &list[i].result
 		if c.Op.writes() {
-			s.BytesWritten.Add(uint64(c.N))
+			written += uint64(c.N)
 		} else {
-			s.BytesRead.Add(uint64(c.N))
+			read += uint64(c.N)
+		}
+		if c.Err != nil && c.Err != io.EOF {
+			failed++
 		}
 	}
+	add := func(counter *atomic.Uint64, n uint64) {
+		if n > 0 {
+			counter.Add(n)
+		}
+	}
+	add(&s.BytesRead, read)
+	add(&s.BytesWritten, written)
+	add(&s.Errors, failed)
+	add(&s.Ended, uint64(len(list)))
+}
+
+// countAnswer adds the outcome of an operation that needed no slot.
+func (s *counters) countAnswer(c *Completion) {
+	moved := &s.BytesRead
+	if c.Op.writes() {
+		moved = &s.BytesWritten
+	}
+	moved.Add(uint64(c.N))
 	if c.Err != nil && c.Err != io.EOF {
 		s.Errors.Add(1)
 	}
-	s.Completed.Add(1)
+	s.Answered.Add(1)
 }
 
 // countWay adds a request that O_DIRECT does not take as it is.
@@ -81,10 +105,14 @@ func (s *counters) countWay(q *request) {
 // Stats returns what the Ring has done. It is safe for concurrent use.
 func (r *Ring) Stats() Stats {
 	s := &r.stats
+	r.mu.Lock()
+	taken, inUse := r.slots.taken, len(r.requests)-len(r.slots.free)
+	r.mu.Unlock()
+	answered := s.Answered.Load()
 	return Stats{
-		Submitted:      s.Submitted.Load(),
-		Completed:      s.Completed.Load(),
-		InFlight:       len(r.requests) - len(r.free),
+		Submitted:      answered + taken,
+		Completed:      answered + s.Ended.Load(),
+		InFlight:       inUse,
 		Submits:        s.Submits.Load(),
 		SubmitTime:     time.Duration(s.SubmitNanos.Load()),
 		Stalls:         s.Stalls.Load(),
