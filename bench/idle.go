@@ -80,6 +80,7 @@ func straceCount(ctx context.Context, pid int, d time.Duration) (int, error) {
 	cmd := exec.CommandContext(ctx, "strace", "-c", "-f", "-p", strconv.Itoa(pid))
 	var table bytes.Buffer
 	cmd.Stderr = &table
+	cmd.WaitDelay = time.Second // a child of its own may outlive it, with the pipe, if the signal comes as it starts
 	if err := cmd.Start(); err != nil {
 		return -1, nil
 	}
