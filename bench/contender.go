@@ -10,6 +10,7 @@ import (
 const (
 	fioOne       = "fio libaio"
 	fioBatch     = "fio libaio, batches of 16"
+	bareLoop     = "native AIO, bare loop"
 	osFile       = "os.File"
 	future       = "asyncfile future"
 	futureEvent  = "asyncfile future, eventfd"
@@ -39,6 +40,7 @@ func contenders() []contender {
 		{name: fioOne, about: "C, one thread, one iocb an io_submit", args: []string{}, missing: fioMissing},
 		{name: fioBatch, about: "C, one thread, up to 16 iocbs an io_submit", args: []string{
 			"--iodepth_batch_submit=16", "--iodepth_batch_complete_min=1", "--iodepth_batch_complete_max=16"}, missing: fioMissing},
+		{name: bareLoop, about: "one goroutine, hand-written loop over io_submit and io_getevents, no library", run: runBare, missing: bareMissing},
 		{name: osFile, about: "a goroutine per operation in flight, each in os.File.ReadAt or WriteAt", run: runOSFile},
 		{name: future, about: "a goroutine per operation in flight, each in f.ReadAt(p, off).Wait()", run: runFuture(asyncfile.WaitGetEvents)},
 		{name: futureEvent, about: "the same with WaitEventFD", run: runFuture(asyncfile.WaitEventFD)},

@@ -14,7 +14,7 @@ import (
 )
 
 // plotted are the contenders of the pictures, each with its colour: ours warm,
-// C grey, the others cold.
+// C grey, the bare system calls black, the others cold.
 var plotted = []struct {
 	name  string
 	color color.RGBA
@@ -22,6 +22,7 @@ var plotted = []struct {
 }{
 	{fioOne, color.RGBA{170, 170, 170, 255}, 1.5},
 	{fioBatch, color.RGBA{90, 90, 90, 255}, 1.5},
+	{bareLoop, color.RGBA{0, 0, 0, 255}, 1.5},
 	{osFile, color.RGBA{31, 119, 180, 255}, 1.5},
 	{future, color.RGBA{214, 39, 40, 255}, 3},
 	{queue, color.RGBA{255, 127, 14, 255}, 3},
