@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/csv"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -98,6 +99,7 @@ func TestWriteClaims(t *testing.T) {
 	err := writeClaims(&b, sorted([]claim{
 		{id: "P10", text: "ten", limit: 0, values: []float64{0}},
 		{id: "P2", text: "two", limit: 1.15, values: []float64{1.2, 1.1, 1.3}, have: "6 / 5"},
+		{id: "P2", text: "to know", limit: math.NaN(), values: []float64{1.1}},
 		{id: "P1", text: "one", limit: 1, atLeast: true, values: []float64{0.9, 1.5, 1}},
 		{id: "P5", text: "five", limit: 0.4, missing: "io_uring: refused"},
 	}))
@@ -108,6 +110,7 @@ func TestWriteClaims(t *testing.T) {
 |---|---|---|---|---|---|---|
 | P1 | one |  | 1 | 0.90-1.50 | >= 1 | yes (2/3) |
 | P2 | two | 6 / 5 | 1.20 | 1.10-1.30 | <= 1.15 | **no** (1/3) |
+| P2 | to know |  | 1.10 | 1.10-1.10 | none | - |
 | P5 | five | | | | <= 0.40 | not measured: io_uring: refused |
 | P10 | ten |  | 0 | 0-0 | <= 0 | yes (1/1) |
 `
