@@ -85,37 +85,51 @@ func writeTables(out io.Writer, p plan, runs []run) error {
 	return err
 }
 
+// medianOf prints the median of one figure.
+func medianOf(by map[int]result, of func(result) float64) string {
+	return number(spreadOf(values(by, of)).median)
+}
+
+// medianAndSpread prints the median, and the least and the largest.
+func medianAndSpread(by map[int]result, of func(result) float64) string {
+	s := spreadOf(values(by, of))
+	return fmt.Sprintf("%s (%s-%s)", number(s.median), number(s.min), number(s.max))
+}
+
+// medianRatio prints the median of the ratios within each round.
+func medianRatio(by, to map[int]result, of func(result) float64) string {
+	return number(spreadOf(ratios(by, to, of)).median)
+}
+
+// medianLatency prints the median of a latency, where it was measured.
+func medianLatency(by map[int]result, of func(result) time.Duration) string {
+	m := spreadOf(values(by, func(r result) float64 { return float64(of(r)) })).median
+	if !(m > 0) {
+		return "-"
+	}
+	return durationName(time.Duration(m))
+}
+
+// Latencies of a table.
+func p50(r result) time.Duration  { return r.P50 }
+func p99(r result) time.Duration  { return r.P99 }
+func p999(r result) time.Duration { return r.P999 }
+
+func threads(r result) float64 { return float64(r.Threads) }
+
 func writeRow(b *strings.Builder, name string, by, base, fio map[int]result, note string) {
-	mid := func(of func(result) float64) string { return number(spreadOf(values(by, of)).median) }
-	wide := func(of func(result) float64) string {
-		s := spreadOf(values(by, of))
-		return fmt.Sprintf("%s (%s-%s)", number(s.median), number(s.min), number(s.max))
-	}
-	latency := func(of func(result) time.Duration) string {
-		m := spreadOf(values(by, func(r result) float64 { return float64(of(r)) })).median
-		if !(m > 0) {
-			return "-"
-		}
-		return durationName(time.Duration(m))
-	}
 	allocs := "-"
 	for _, r := range by {
 		if r.Allocs >= 0 {
-			allocs = mid(result.allocsPerOp)
+			allocs = medianOf(by, result.allocsPerOp)
 		}
 	}
-	ratio := func(to map[int]result, of func(result) float64) string {
-		return number(spreadOf(ratios(by, to, of)).median)
-	}
 	fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", name,
-		wide(result.iops), mid(func(r result) float64 { return r.rate() / 1e6 }),
-		latency(func(r result) time.Duration { return r.P50 }),
-		latency(func(r result) time.Duration { return r.P99 }),
-		latency(func(r result) time.Duration { return r.P999 }),
-		wide(result.cpuPerOp), mid(result.switchesPerOp),
-		mid(func(r result) float64 { return float64(r.Threads) }), allocs,
-		ratio(base, result.iops), ratio(base, result.cpuPerOp),
-		ratio(fio, result.iops), ratio(fio, result.cpuPerOp), cellText(note))
+		medianAndSpread(by, result.iops), medianOf(by, func(r result) float64 { return r.rate() / 1e6 }),
+		medianLatency(by, p50), medianLatency(by, p99), medianLatency(by, p999),
+		medianAndSpread(by, result.cpuPerOp), medianOf(by, result.switchesPerOp), medianOf(by, threads), allocs,
+		medianRatio(by, base, result.iops), medianRatio(by, base, result.cpuPerOp),
+		medianRatio(by, fio, result.iops), medianRatio(by, fio, result.cpuPerOp), cellText(note))
 }
 
 // durationName prints a latency with three digits that count.
@@ -150,22 +164,26 @@ func writeCSV(out io.Writer, runs []run) error {
 	w := csv.NewWriter(out)
 	w.Write(csvHead)
 	for _, r := range runs {
-		c, res := r.cell, r.result
-		line := []string{strconv.Itoa(r.round + 1), r.contender, c.Place, strconv.FormatBool(c.Cached), string(c.Pattern), strconv.Itoa(c.Block), strconv.Itoa(c.Depth)}
-		if !res.ok() {
-			line = append(line, make([]string, len(csvHead)-len(line)-1)...)
-			w.Write(append(line, res.Err))
-			continue
-		}
-		float := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
-		allocs := ""
-		if res.Allocs >= 0 {
-			allocs = float(res.allocsPerOp())
-		}
-		w.Write(append(line, strconv.FormatInt(res.Ops, 10), strconv.FormatInt(res.Bytes, 10), float(res.Seconds),
-			float(res.iops()), float(res.rate()), strconv.FormatInt(int64(res.P50), 10), strconv.FormatInt(int64(res.P99), 10), strconv.FormatInt(int64(res.P999), 10), strconv.FormatInt(int64(res.Max), 10),
-			float(res.cpuPerOp()), float(res.switchesPerOp()), strconv.Itoa(res.Threads), allocs, ""))
+		w.Write(csvLine(r))
 	}
 	w.Flush()
 	return w.Error()
 }
+
+func csvLine(r run) []string {
+	c, res := r.cell, r.result
+	line := []string{strconv.Itoa(r.round + 1), r.contender, c.Place, strconv.FormatBool(c.Cached), string(c.Pattern), strconv.Itoa(c.Block), strconv.Itoa(c.Depth)}
+	if !res.ok() {
+		line = append(line, make([]string, len(csvHead)-len(line)-1)...)
+		return append(line, res.Err)
+	}
+	allocs := ""
+	if res.Allocs >= 0 {
+		allocs = csvFloat(res.allocsPerOp())
+	}
+	return append(line, strconv.FormatInt(res.Ops, 10), strconv.FormatInt(res.Bytes, 10), csvFloat(res.Seconds),
+		csvFloat(res.iops()), csvFloat(res.rate()), strconv.FormatInt(int64(res.P50), 10), strconv.FormatInt(int64(res.P99), 10), strconv.FormatInt(int64(res.P999), 10), strconv.FormatInt(int64(res.Max), 10),
+		csvFloat(res.cpuPerOp()), csvFloat(res.switchesPerOp()), strconv.Itoa(res.Threads), allocs, "")
+}
+
+func csvFloat(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }

@@ -101,15 +101,23 @@ func (r *runner) do(p plan) error {
 			}
 		}
 	}
-	r.bar = newBar(p.rounds * len(steps))
-	for round := range p.rounds {
-		for _, s := range steps {
+	name := func(i int) string { return fmt.Sprintf("%v: %s", steps[i].cell, steps[i].c.name) }
+	return r.inTurns(p.rounds, len(steps), name, func(round, i int) {
+		s := steps[i]
+		r.runs = append(r.runs, run{round, s.c.name, s.cell, r.one(s.c, s.cell, p)})
+	})
+}
+
+// inTurns does all steps, one after the other, in each of so many rounds.
+func (r *runner) inTurns(rounds, steps int, name func(step int) string, do func(round, step int)) error {
+	r.bar = newBar(rounds * steps)
+	for round := range rounds {
+		for i := range steps {
 			if err := r.ctx.Err(); err != nil {
 				return err
 			}
-			r.bar.Describe(fmt.Sprintf("round %d/%d, %v: %s", round+1, p.rounds, s.cell, s.c.name))
-			res := r.one(s.c, s.cell, p)
-			r.runs = append(r.runs, run{round, s.c.name, s.cell, res})
+			r.bar.Describe(fmt.Sprintf("round %d/%d, %s", round+1, rounds, name(i)))
+			do(round, i)
 			r.bar.Add(1)
 		}
 	}

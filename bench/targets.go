@@ -158,7 +158,6 @@ func (r *runner) why(c cell, names ...string) string {
 }
 
 func (r *runner) threadClaim() claim {
-	threads := func(res result) float64 { return float64(res.Threads) }
 	c := claim{id: "P8", text: fmt.Sprintf("%v: threads of %s", cellMany, future), limit: float64(runtime.GOMAXPROCS(0) + 24)}
 	c.values = values(results(r.runs, future, cellMany), threads)
 	c.have = "os.File: " + number(spreadOf(values(results(r.runs, osFile, cellMany), threads)).median)
