@@ -135,13 +135,16 @@ func (w *work) begin() {
 	})
 }
 
-// each runs do for every one of n lanes on a goroutine of its own.
+// each runs do for every one of n lanes on a goroutine of its own. They set out
+// together: those that are there already would hardly let others be made.
 func (w *work) each(n int, do func(l *lane) error) error {
 	var mu sync.Mutex
 	var errs error
 	var all sync.WaitGroup
+	start := make(chan struct{})
 	for _, l := range w.lanes[:n] {
 		all.Go(func() {
+			<-start
 			if err := do(l); err != nil {
 				w.phase.Store(over)
 				mu.Lock()
@@ -152,6 +155,7 @@ func (w *work) each(n int, do func(l *lane) error) error {
 			}
 		})
 	}
+	close(start)
 	all.Wait()
 	return errs
 }
