@@ -42,25 +42,22 @@ type usage struct {
 	Threads  int
 }
 
-// A meter measures the process that it is part of.
+// A meter measures the process that it is part of. Between start and stop it
+// makes no system call that gives up the processor: behind thousands of runnable
+// goroutines it may take a minute to be given one again.
 type meter struct {
-	status  *os.File // /proc/self/status, nil where there is none
-	buf     [4096]byte
-	start   time.Time
-	rusage  syscall.Rusage
-	allocs  [2]metrics.Sample
-	before  int64
-	threads int
+	status *os.File // /proc/self/status, nil where there is none
+	begun  time.Time
+	rusage syscall.Rusage
+	allocs [2]metrics.Sample
+	before int64
 }
 
-func startMeter() *meter {
+func newMeter() *meter {
 	m := &meter{}
 	m.status, _ = os.Open("/proc/self/status")
 	m.allocs[0].Name = "/gc/heap/allocs:objects"
 	m.allocs[1].Name = "/gc/heap/tiny/allocs:objects"
-	m.before = m.allocated()
-	syscall.Getrusage(syscall.RUSAGE_SELF, &m.rusage)
-	m.start = time.Now()
 	return m
 }
 
@@ -69,34 +66,33 @@ func (m *meter) allocated() int64 {
 	return int64(m.allocs[0].Value.Uint64() + m.allocs[1].Value.Uint64())
 }
 
-// sample looks at the number of threads, now and then, for so long.
-func (m *meter) sample(d time.Duration) {
-	const period = 25 * time.Millisecond
-	for {
-		if m.status != nil {
-			n, _ := m.status.ReadAt(m.buf[:], 0)
-			m.threads = max(m.threads, statusField(m.buf[:n], "Threads"))
-		}
-		left := d - time.Since(m.start)
-		if left <= 0 {
-			return
-		}
-		time.Sleep(min(left, period))
-	}
+func (m *meter) start() {
+	m.before = m.allocated()
+	syscall.Getrusage(syscall.RUSAGE_SELF, &m.rusage)
+	m.begun = time.Now()
 }
 
 func (m *meter) stop() usage {
-	u := usage{Elapsed: time.Since(m.start), Threads: m.threads}
+	u := usage{Elapsed: time.Since(m.begun)}
 	var now syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &now)
 	u.Allocs = m.allocated() - m.before
 	cpu := func(r *syscall.Rusage) time.Duration { return time.Duration(r.Utime.Nano() + r.Stime.Nano()) }
 	u.CPU = cpu(&now) - cpu(&m.rusage)
 	u.Switches = int64(now.Nvcsw + now.Nivcsw - m.rusage.Nvcsw - m.rusage.Nivcsw)
-	if m.status != nil {
-		m.status.Close()
-	}
 	return u
+}
+
+// threads returns how many threads there are, which is the most that there were:
+// the runtime keeps those that it has made. Nothing else may follow.
+func (m *meter) threads() int {
+	if m.status == nil {
+		return 0
+	}
+	defer m.status.Close()
+	var buf [4096]byte
+	n, _ := m.status.ReadAt(buf[:], 0)
+	return statusField(buf[:n], "Threads")
 }
 
 // statusField returns a number out of a /proc/.../status file, or 0.
