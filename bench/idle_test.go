@@ -43,8 +43,8 @@ func TestParseStrace(t *testing.T) {
 }
 
 func TestStatusField(t *testing.T) {
-	status := []byte("Name:\tbench\nThreads:\t17\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t9\n")
-	for name, want := range map[string]int{"Threads": 17, "voluntary_ctxt_switches": 5, "None": 0} {
+	status := []byte("Name:\tbench\nVmRSS:\t    1234 kB\nThreads:\t17\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t9\n")
+	for name, want := range map[string]int{"VmRSS": 1234, "Threads": 17, "voluntary_ctxt_switches": 5, "None": 0} {
 		if got := statusField(status, name); got != want {
 			t.Errorf("%s = %d, want %d", name, got, want)
 		}

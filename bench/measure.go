@@ -95,11 +95,12 @@ func (m *meter) threads() int {
 	return statusField(buf[:n], "Threads")
 }
 
-// statusField returns a number out of a /proc/.../status file, or 0.
+// statusField returns a number out of a /proc/.../status file, or 0. Memory is
+// in kB.
 func statusField(status []byte, name string) int {
 	for line := range bytes.Lines(status) {
 		if rest, ok := bytes.CutPrefix(line, []byte(name+":")); ok {
-			n, _ := strconv.Atoi(string(bytes.TrimSpace(rest)))
+			n, _ := strconv.Atoi(string(bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(rest), []byte(" kB")))))
 			return n
 		}
 	}

@@ -29,6 +29,7 @@ type job struct {
 const (
 	warming int32 = iota
 	measuring
+	measured // all are still at work
 	over
 )
 
@@ -42,6 +43,11 @@ type work struct {
 	usage  usage        // of the measured window
 	meter  sync.WaitGroup
 	notes  []string
+
+	// Called before and after the measured window, while all are at work, or at
+	// rest: if rest is not nil, what comes after the window waits for its end.
+	before, after func()
+	rest          chan struct{}
 }
 
 // A lane is one operation after the other: a goroutine, or a slot of a loop.
@@ -81,7 +87,7 @@ func (l *lane) record(d time.Duration) {
 }
 
 func newWork(j job) *work {
-	w := &work{job: j}
+	w := &work{job: j, before: func() {}, after: func() {}}
 	slab := asyncfile.AlignedBuffer(j.Cell.Depth * j.Cell.Block)
 	rnd := rand.NewChaCha8([32]byte{1})
 	rnd.Read(slab[:min(len(slab), mib1)])
@@ -101,7 +107,14 @@ func newWork(j job) *work {
 }
 
 // more reports whether there is more to do.
-func (w *work) more() bool { return w.phase.Load() != over }
+func (w *work) more() bool {
+	phase := w.phase.Load()
+	if phase == measured && w.rest != nil {
+		<-w.rest
+		return false
+	}
+	return phase != over
+}
 
 // next returns the next operation of a lane, and starts its clock.
 func (l *lane) next() (off int64, write bool) {
@@ -137,11 +150,14 @@ func (w *work) begin() {
 	m := newMeter()
 	w.meter.Go(func() {
 		time.Sleep(w.Warm)
+		w.before()
 		w.phase.Store(measuring)
 		m.start()
 		time.Sleep(w.Time)
-		w.phase.Store(over)
+		w.phase.Store(measured)
 		w.usage = m.stop()
+		w.after()
+		w.phase.Store(over)
 		w.usage.Threads = m.threads()
 	})
 }
