@@ -47,10 +47,8 @@ type usage struct {
 // goroutines it may take a minute to be given one again.
 type meter struct {
 	status *os.File // /proc/self/status, nil where there is none
-	begun  time.Time
-	rusage syscall.Rusage
 	allocs [2]metrics.Sample
-	before int64
+	begun  reading
 }
 
 func newMeter() *meter {
@@ -66,21 +64,39 @@ func (m *meter) allocated() int64 {
 	return int64(m.allocs[0].Value.Uint64() + m.allocs[1].Value.Uint64())
 }
 
-func (m *meter) start() {
-	m.before = m.allocated()
-	syscall.Getrusage(syscall.RUSAGE_SELF, &m.rusage)
-	m.begun = time.Now()
+// A reading is what a process has used until a moment.
+type reading struct {
+	at     time.Time
+	rusage syscall.Rusage
+	allocs int64
 }
 
+// read repeats itself if it was preempted, so that what it returns is all of one
+// moment. With thousands of threads getrusage(2) takes a while by itself.
+func (m *meter) read() (r reading) {
+	const tries, atOnce = 3, 5 * time.Millisecond
+	for range tries {
+		r.allocs = m.allocated()
+		r.at = time.Now()
+		syscall.Getrusage(syscall.RUSAGE_SELF, &r.rusage)
+		if time.Since(r.at) < atOnce {
+			break
+		}
+	}
+	return r
+}
+
+func (m *meter) start() { m.begun = m.read() }
+
 func (m *meter) stop() usage {
-	u := usage{Elapsed: time.Since(m.begun)}
-	var now syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &now)
-	u.Allocs = m.allocated() - m.before
+	now, was := m.read(), m.begun
 	cpu := func(r *syscall.Rusage) time.Duration { return time.Duration(r.Utime.Nano() + r.Stime.Nano()) }
-	u.CPU = cpu(&now) - cpu(&m.rusage)
-	u.Switches = int64(now.Nvcsw + now.Nivcsw - m.rusage.Nvcsw - m.rusage.Nivcsw)
-	return u
+	return usage{
+		Elapsed:  now.at.Sub(was.at),
+		CPU:      cpu(&now.rusage) - cpu(&was.rusage),
+		Switches: int64(now.rusage.Nvcsw + now.rusage.Nivcsw - was.rusage.Nvcsw - was.rusage.Nivcsw),
+		Allocs:   now.allocs - was.allocs,
+	}
 }
 
 // threads returns how many threads there are, which is the most that there were:

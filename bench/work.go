@@ -151,11 +151,11 @@ func (w *work) begin() {
 	w.meter.Go(func() {
 		time.Sleep(w.Warm)
 		w.before()
-		w.phase.Store(measuring)
 		m.start()
+		w.phase.Store(measuring)
 		time.Sleep(w.Time)
-		w.phase.Store(measured)
 		w.usage = m.stop()
+		w.phase.Store(measured)
 		w.after()
 		w.phase.Store(over)
 		w.usage.Threads = m.threads()
