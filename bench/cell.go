@@ -58,6 +58,7 @@ type plan struct {
 	contenders []string // nil: all
 	rounds     int
 	warm, time time.Duration
+	steps      []scaleStep // of -scale, instead of cells
 }
 
 const (

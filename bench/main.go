@@ -48,11 +48,11 @@ func exitOn(err error) {
 
 // settings are the command line.
 type settings struct {
-	quick, targets bool
-	dir, out       string
-	size           int64
-	rounds         int
-	only           string
+	quick, targets, scale bool
+	dir, out              string
+	size                  int64
+	rounds                int
+	only                  string
 }
 
 func parseFlags(args []string) (settings, error) {
@@ -60,19 +60,20 @@ func parseFlags(args []string) (settings, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.BoolVar(&s.quick, "quick", false, "a first impression, in a minute")
 	flags.BoolVar(&s.targets, "targets", false, "the project's targets P1 to P12, and whether each holds")
+	flags.BoolVar(&s.scale, "scale", false, "how cost and throughput grow with files, goroutines, queue depth and Rings, in six minutes")
 	flags.StringVar(&s.dir, "dir", os.TempDir(), "`folder` for the test file: its disk is the one measured")
 	flags.StringVar(&s.out, "out", "results", "`folder` for the tables, the CSV file and the pictures")
 	flags.Int64Var(&s.size, "size", 1024, "size of the test file, in `MiB`")
-	flags.IntVar(&s.rounds, "rounds", 0, "`number` of rounds (default 3, with -targets 5)")
-	flags.StringVar(&s.only, "only", "", "measure only the cells whose description matches this `regexp`")
+	flags.IntVar(&s.rounds, "rounds", 0, "`number` of rounds (default 3, with -targets and -scale 5)")
+	flags.StringVar(&s.only, "only", "", "measure only the cells, or with -scale the rows, whose description matches this `regexp`")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
 	switch {
 	case flags.NArg() > 0:
 		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case s.quick && s.targets:
-		return s, errors.New("-quick and -targets exclude each other")
+	case s.quick && s.targets, s.quick && s.scale, s.targets && s.scale:
+		return s, errors.New("-quick, -targets and -scale exclude each other")
 	case s.size < 64:
 		return s, fmt.Errorf("-size %d: use 64 MiB or more", s.size)
 	case s.targets && s.rounds != 0 && s.rounds < 5:
@@ -113,8 +114,11 @@ func bench(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	time.Sleep(settle)
-	if s.targets {
+	switch {
+	case s.targets:
 		return s.runTargets(r, places, out)
+	case s.scale:
+		return s.runScale(r, p, places, out)
 	}
 	return s.runPlan(r, p, places, out)
 }
@@ -130,11 +134,17 @@ func (s settings) plan() (plan, error) {
 		for _, t := range targetPlans(5) {
 			p.cells = append(p.cells, t.cells...)
 		}
+	case s.scale:
+		steps, err := pickSteps(s.only)
+		if err != nil {
+			return p, err
+		}
+		p = plan{contenders: []string{osFile, future}, rounds: 5, steps: steps}
 	}
 	if s.rounds > 0 {
 		p.rounds = s.rounds
 	}
-	if s.only == "" || s.targets {
+	if s.only == "" || s.targets || s.scale {
 		return p, nil
 	}
 	only, err := regexp.Compile(s.only)
@@ -168,6 +178,19 @@ func (s settings) runTargets(r *runner, places []*place, out io.Writer) error {
 	}
 	return errors.Join(report(out), s.write("targets.md", report),
 		s.write("targets.csv", func(w io.Writer) error { return writeCSV(w, r.runs) }))
+}
+
+func (s settings) runScale(r *runner, p plan, places []*place, out io.Writer) error {
+	runs, err := r.scale(p.steps, p.rounds)
+	if err != nil {
+		return err
+	}
+	report := func(w io.Writer) error {
+		writeHead(w, fmt.Sprintf("Scale, medians of %d interleaved rounds", p.rounds), environment(places), r.skips)
+		return writeScale(w, p.steps, runs)
+	}
+	return errors.Join(report(out), s.write("scale.md", report),
+		s.write("scale.csv", func(w io.Writer) error { return writeScaleCSV(w, runs) }))
 }
 
 func (s settings) runPlan(r *runner, p plan, places []*place, out io.Writer) error {

@@ -8,6 +8,7 @@ import (
 func TestParseFlags(t *testing.T) {
 	for args, want := range map[string]string{
 		"-quick -targets":    "exclude",
+		"-scale -targets":    "exclude",
 		"-targets -rounds 3": "five rounds",
 		"-size 1":            "64 MiB",
 		"more":               "unexpected",

@@ -20,6 +20,7 @@ type result struct {
 	P50, P99, P999 time.Duration
 	Max            time.Duration // the longest latency
 	Value          float64       // of a task that measures one number
+	Costs          costs         // of the task "scale"
 	Notes          []string
 	Err            string // why there is no result
 }

@@ -66,7 +66,7 @@ var (
 // targetPlans are the cells with the contenders that each needs.
 func targetPlans(rounds int) []plan {
 	on := func(c cell, contenders ...string) plan {
-		return plan{[]cell{c}, contenders, rounds, 100 * time.Millisecond, time.Second}
+		return plan{cells: []cell{c}, contenders: contenders, rounds: rounds, warm: 100 * time.Millisecond, time: time.Second}
 	}
 	return []plan{
 		on(cellDeep, fioOne, fioBatch, bareLoop, osFile, future, futureEvent, queue, queueEvent, iouringGo, giouringLoop),

@@ -18,6 +18,7 @@ var tasks = map[string]func(job) func() (result, error){
 	"allocs future": func(j job) func() (result, error) { return j.allocsFuture },
 	"allocs queue":  func(j job) func() (result, error) { return j.allocsQueue },
 	"copy":          func(j job) func() (result, error) { return j.copyFile },
+	"scale":         func(j job) func() (result, error) { return j.scale },
 	"idle":          func(j job) func() (result, error) { return j.idle },
 }
 

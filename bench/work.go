@@ -20,6 +20,7 @@ type job struct {
 	Contender string
 	Task      string // "" for the cell; see tasks
 	Cell      cell
+	Shape     shape // of the task "scale"
 	File      string
 	Size      int64 // bytes of File to work on
 	Warm      time.Duration
