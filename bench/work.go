@@ -313,6 +313,9 @@ func (w *work) result() (result, error) {
 	if r.Ops == 0 {
 		return r, errors.New("no operation ended within the measured time")
 	}
+	if w.usage.Elapsed > 2*w.Time { // a meter that got no turn, or a machine that stood still
+		r.Notes = append(r.Notes, fmt.Sprintf("measured for %.1f s, not %v", r.Seconds, w.Time))
+	}
 	r.Bytes = r.Ops * int64(w.Cell.Block)
 	sum := w.shares[0].histogram
 	for _, l := range w.shares[1:] {

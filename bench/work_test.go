@@ -98,6 +98,16 @@ func TestContenders(t *testing.T) {
 	}
 }
 
+func TestResultTellsOfALongWindow(t *testing.T) {
+	for took, notes := range map[time.Duration]int{1100 * time.Millisecond: 0, 18 * time.Second: 1} {
+		w := newWork(job{Cell: cell{Block: kib4, Depth: 1}, Time: time.Second})
+		w.lanes[0].ops, w.usage.Elapsed = 1, took
+		if r, err := w.result(); err != nil || len(r.Notes) != notes {
+			t.Errorf("%v: result = %+v, %v; want %d notes", took, r, err, notes)
+		}
+	}
+}
+
 func TestChildReportsItsError(t *testing.T) {
 	text, _ := json.Marshal(job{Contender: osFile, Cell: cell{"here", false, randRead, kib4, 1}, File: filepath.Join(t.TempDir(), "none")})
 	var out bytes.Buffer
