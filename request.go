@@ -33,42 +33,43 @@ import (
 // the kernel: a wait may be abandoned, an operation is not. So buffer and file
 // stay reachable, through Ring.requests, until the kernel is done with them.
 type request struct {
-	iocb   aio.IOCB    // valid while pending and inside io_submit
-	iovecs []aio.Iovec // what iocb names when vectored: likewise; kept for reuse
+	iocb aio.IOCB // valid while pending and inside io_submit
 
 	ring *Ring
-	slot uint32 // index in Ring.requests
-	gen  uint32 // of the last submission
+	slot uint32   // index in Ring.requests
+	gen  uint32   // of the last submission
+	next *request // in the list that holds it
 
-	op   Op
+	way   way  // how the bytes pass
+	state int8 // for telling a true event from a stray one; guarded by Ring.mu
+	alone bool // io_submit would block: a worker makes the call
+	gated bool // it counts among those that have passed its file's gate
+
 	file *AsyncFile
 	sink sink
 	tag  any
+	op   Op
 
 	want int // bytes
 	done int // bytes transferred so far
 
 	// What plan has the next submission transfer.
-	at     int64  // from this offset in the file
-	asked  int    // so many bytes
-	part   []byte // to or from here, when it is not vectored
-	bounce []byte // the aligned buffer that part is, if it is one
+	at     int64       // from this offset in the file
+	asked  int         // so many bytes
+	part   []byte      // to or from here, when it is not vectored
+	bounce []byte      // the aligned buffer that part is, if it is one
+	iovecs []aio.Iovec // what iocb names when it is vectored; kept for reuse
 
-	way     way  // how the bytes pass
-	state   int8 // for telling a true event from a stray one; guarded by Ring.mu
-	alone   bool // io_submit would block: a worker makes the call
-	gated   bool // it counts among those that have passed its file's gate
-	landing bool // reaped with result res, which a worker is to take
-	res     int64
+	epoch *epoch // of a write: what a Sync after it waits for
 
+	// What few need is last: a line of the cache that a request does not touch
+	// is one that does not move between processors.
+	landing    bool // reaped with result res, which a worker is to take
+	spanned    bool // it is in its file's overlap, at place, with span
+	res        int64
 	writePlace int // in its file's appender, of a write
-
-	spanned bool // it is in its file's overlap, at place, with span
-	place   int
-	span    span
-
-	epoch *epoch   // of a write: what a Sync after it waits for
-	next  *request // in the list that holds it
+	place      int
+	span       span
 }
 
 // States of a request as Ring.mu guards them.
