@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 
 	"github.com/seed-39be8cca/asyncfile"
 )
@@ -20,6 +21,8 @@ const (
 	queueEvent   = "asyncfile Queue, eventfd"
 	file         = "asyncfile File"
 	iouringGo    = "iouring-go"
+	futureOne    = "asyncfile future, GOMAXPROCS 1"
+	queueOne     = "asyncfile Queue, GOMAXPROCS 1"
 	giouringLoop = "giouring"
 	goaioLoop    = "goaio"
 )
@@ -32,6 +35,7 @@ type contender struct {
 	args    []string            // of fio: it is no child of ours
 	missing func() string       // why it cannot run on this machine, "" if it can
 	run     func(w *work) error // nil where another binary has it
+	named   bool                // it takes part only in plans that name it
 }
 
 // contenders are in the order of the report.
@@ -48,6 +52,8 @@ func contenders() []contender {
 		{name: submitEvent, about: "the same with WaitEventFD", run: runSubmit(asyncfile.WaitEventFD)},
 		{name: queue, about: "one goroutine, a Queue", run: runQueue(asyncfile.WaitGetEvents)},
 		{name: queueEvent, about: "the same with WaitEventFD", run: runQueue(asyncfile.WaitEventFD)},
+		{name: futureOne, about: "asyncfile future on one processor", run: onOneProcessor(runFuture(asyncfile.WaitGetEvents)), named: true},
+		{name: queueOne, about: "asyncfile Queue on one processor", run: onOneProcessor(runQueue(asyncfile.WaitGetEvents)), named: true},
 		{name: file, about: "a goroutine per operation in flight, each in File.ReadAt or WriteAt", run: runFile},
 		{name: iouringGo, about: "a goroutine per operation in flight, each on its Request.Done()", tag: uringTag, run: runIouringGo, missing: uringMissing},
 		{name: giouringLoop, about: "io_uring, one goroutine, hand-written loop over SQEs and CQEs", tag: uringTag, run: runGiouring, missing: uringMissing},
@@ -63,6 +69,23 @@ func contenderNamed(name string) (contender, bool) {
 		}
 	}
 	return contender{}, false
+}
+
+// takesPart reports whether a plan has c.
+func (p plan) takesPart(c contender) bool {
+	if p.contenders == nil {
+		return !c.named
+	}
+	return contains(p.contenders, c.name)
+}
+
+// onOneProcessor shows what a contender's goroutines cost each other by being on
+// several.
+func onOneProcessor(run func(w *work) error) func(w *work) error {
+	return func(w *work) error {
+		runtime.GOMAXPROCS(1)
+		return run(w)
+	}
 }
 
 func runOSFile(w *work) error {

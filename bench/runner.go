@@ -96,7 +96,7 @@ func (r *runner) do(p plan) error {
 			continue
 		}
 		for _, c := range contenders() {
-			if r.skips[c.name] == "" && (p.contenders == nil || contains(p.contenders, c.name)) {
+			if r.skips[c.name] == "" && p.takesPart(c) {
 				steps = append(steps, step{c, cell})
 			}
 		}
