@@ -571,13 +571,11 @@ func (f *AsyncFile) leaveOrder(e *epoch, gated bool) (ready requestQueue) {
 	return ready
 }
 
-// dispatchAll sends requests that were held.
-func (f *AsyncFile) dispatchAll(list requestQueue) {
-	var batch requestQueue
+// dispatchAll sends requests that were held, as dispatch does one.
+func (f *AsyncFile) dispatchAll(list requestQueue, batch *requestQueue) {
 	for q := list.pop(); q != nil; q = list.pop() {
-		f.dispatch(q, &batch)
+		f.dispatch(q, batch)
 	}
-	f.ring.submit(batch)
 }
 
 // perform carries op out with ordinary system calls, from where done bytes have

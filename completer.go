@@ -29,9 +29,10 @@ const maxYields = 2
 // resolves what they are of. While it runs it is the only one that consumes
 // events; parked, with nothing in flight, it leaves that to whoever submits.
 //
-// Its loop: wait for events; resolve a batch; let the goroutines that this woke
-// run; send what they submitted meanwhile in one io_submit; wait again. It runs
-// no code of the user's and sends on no channel that could block it.
+// Its loop: wait for events; have a batch of outcomes delivered; let the
+// goroutines that this woke run; see to it that what they submit is sent (see
+// submit.go); wait again. It runs no code of the user's and sends on no channel
+// that could block it.
 type completer struct {
 	ring    *Ring
 	timeout time.Duration
@@ -40,8 +41,8 @@ type completer struct {
 	quit    chan struct{}
 	exited  chan struct{}
 	scratch submitter
-	hurry   int // turns for which events are taken as they come
-	vain    int // what hurry was last set to, while one wait after the other is in vain
+	hurry   int // for so many turns more events are taken as they come
+	vain    int // length of the last hurry; 0 after a wait for several that paid
 }
 
 // start runs the completer of r, parked.
@@ -93,9 +94,8 @@ func (c *completer) giveUp() {
 	if !r.parked {
 		<-c.wake // just now
 	}
-	r.parked, r.watched = false, false
-	r.expected = 0
-	r.sendAll(&c.scratch)
+	r.parked, r.watched, r.expected = false, false, 0
+	c.send()
 }
 
 // turn waits for events once and deals with them. It reports false, and leaves
@@ -140,7 +140,7 @@ func (c *completer) patience() patience {
 	// still has the other half to do.
 	p := patience{min: 1, max: min(max(busyDepth, awaited/2), maxBatch), timeout: c.timeout}
 	if r.watched {
-		p.timeout = maxHold
+		p.timeout = min(maxHold, c.timeout)
 		if c.hurry == 0 {
 			p.min = min(p.max, awaited, max(1, (awaited+r.expected)/batchShare))
 		}
@@ -207,16 +207,41 @@ func (c *completer) dispatch(n int) {
 	watch := false
 	if n > 0 {
 		s.ended = r.reaped(s.events[:n], s.ended)
-		r.gather(len(s.ended))
+		r.expect(successors(s.ended))
 		watch = r.eventfd == nil && r.busy()
 		r.endAll(s)
 		c.yield()
+	} else {
+		r.stalled = false // no event has made room for so long: try
 	}
-	if !watch || r.expected == 0 || time.Since(r.gathers) >= maxHold {
+	if !watch || r.expected == 0 || time.Since(r.gathered) >= maxHold {
 		r.expected = 0
-		r.sendAll(s)
+		c.send()
 	}
 	r.watched = watch
+}
+
+// successors returns how many submissions the end of list will bring about. What
+// a worker has to submit brings about none that goes this way.
+func successors(list []outcome) (n int) {
+	for i := range list {
+		if !list[i].q.alone {
+			n++
+		}
+	}
+	return n
+}
+
+// send sends what is pending. Where io_submit sleeps it leaves that to a worker:
+// nobody reaps while the completer sleeps there. Called with Ring.mu held, which
+// it releases in between.
+func (c *completer) send() {
+	r := c.ring
+	if since, ok := r.atWork(); ok && since >= maxHold && !r.pending.empty() {
+		r.workers.Go((*flusher)(r))
+		return
+	}
+	r.sendAll(&c.scratch)
 }
 
 // yield lets the goroutines that were just woken run. To go back into the kernel
@@ -255,7 +280,9 @@ func (c *completer) retry() {
 func (c *completer) abort(err error) {
 	r, s := c.ring, &c.scratch
 	r.mu.Lock()
-	r.broken = err   // from here on nobody goes into io_submit,
+	r.broken = err // from here on nobody goes into io_submit,
+	r.watched, r.expected = false, 0
+	r.sendAll(s)     // nor waits to be sent,
 	r.awaitSubmits() // and now nobody is there
 	r.mu.Unlock()
 	r.context.Destroy()

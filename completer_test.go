@@ -94,11 +94,12 @@ func TestBatchGathers(t *testing.T) {
 		woken int
 		again int // so many of them submit once more
 		late  bool
-		want  []int // io_submit calls after the first
+		want  []int         // io_submit calls after the first
+		took  time.Duration // until the kernel had all
 	}{
-		{"all", busyDepth, busyDepth, false, []int{busyDepth}},
-		{"not all", busyDepth, 9, false, []int{9}},
-		{"too late", busyDepth, busyDepth, true, singles(busyDepth)},
+		{"all", busyDepth, busyDepth, false, []int{busyDepth}, 0},
+		{"not all", busyDepth, 9, false, []int{9}, maxHold},
+		{"too late", busyDepth, busyDepth, true, singles(busyDepth), busyDepth * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, 32, func(s *scripted) {
@@ -127,9 +128,14 @@ func TestBatchGathers(t *testing.T) {
 				for _, op := range s.kernel.Await(test.woken) {
 					op.Complete()
 				}
+				start := time.Now()
 				close(ended)
 				all.Wait()
-				for _, op := range s.kernel.Await(test.again) {
+				accepted := s.kernel.Await(test.again)
+				if took := time.Since(start); took != test.took {
+					s.Errorf("gathered for %v, want %v", took, test.took)
+				}
+				for _, op := range accepted {
 					op.Complete()
 				}
 				s.wantReads(futures, second)
@@ -137,6 +143,30 @@ func TestBatchGathers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While the completer of a busy Ring watches, even what nobody expects gathers,
+// but no longer than maxHold.
+func TestStragglersGather(t *testing.T) {
+	inBubble(t, 64, func(s *scripted) {
+		s.hold()
+		s.direct.Submit(readOps(2*busyDepth, 10)...)
+		s.kernel.Await(2 * busyDepth)[0].Complete()
+		time.Sleep(maxHold / 2) // of the bubble: nobody goes on, but the completer watches
+		ops := readOps(3, 10)
+		start := time.Now()
+		for i := range ops {
+			s.direct.Submit(ops[i])
+		}
+		held := s.kernel.Await(2*busyDepth - 1 + len(ops))
+		if took := time.Since(start); took == 0 || took > maxHold {
+			s.Errorf("gathered for %v, want up to %v", took, maxHold)
+		}
+		s.wantBatches(2*busyDepth, 1, len(ops)-1) // the first is the one that was expected
+		for _, op := range held {
+			op.Complete()
+		}
+	})
 }
 
 // On a Ring that is not busy a batch gathers while the goroutines that were woken
@@ -318,6 +348,31 @@ func TestContextDiesBesideSlowSubmitter(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A context that dies under a busy Ring gives what gathers its error at once.
+func TestContextDiesWhileABatchGathers(t *testing.T) {
+	inBubble(t, 64, func(s *scripted) {
+		s.hold()
+		first := s.direct.Submit(readOps(2*busyDepth, 10)...)
+		slow := make(chan struct{})
+		s.inside(insideCall{slow, takesAll})
+		second := make(chan []*Future, 1)
+		go func() { second <- s.direct.Submit(readOps(1, 10)...) }()
+		s.settle()
+		for _, op := range s.kernel.Held()[:busyDepth] { // the Ring is busy, and watched
+			op.Complete()
+		}
+		first[busyDepth-1].Wait()
+		gathers := s.direct.ReadAt(make([]byte, 4), 0)
+		s.failing(closedChan)
+		s.wantError(gathers, s.direct, "read", 0, syscall.EPERM)
+		close(slow)
+		for _, future := range append(first[busyDepth:], <-second...) {
+			s.wantError(future, s.direct, "read", 0, syscall.EPERM)
+		}
+		s.aborted = true
+	})
 }
 
 // A soak does what it does everywhere at once, on a kernel that behaves badly in

@@ -31,9 +31,12 @@
 // completion ring; the completer, asleep in io_getevents or on an eventfd, reaps
 // it and finds the request by slot number and generation. A short transfer is
 // continued where it stopped. Otherwise the slot is freed and the Future
-// resolved. The completer then lets the goroutines that it woke run, sends what
-// they submit in one io_submit, and waits again. With nothing in flight it
-// sleeps, without a system call.
+// resolved. The completer then lets the goroutines that it woke run. As many
+// requests are expected from them as results went out, and whoever brings the
+// last sends all in one io_submit. With 16 or more in flight a request may wait
+// for such a batch to be complete, until the next event, 100 µs at the most
+// while a processor is free to send it; with fewer in flight it goes out at once.
+// With nothing in flight the completer sleeps, without a system call.
 //
 // # What runs where
 //

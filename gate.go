@@ -104,7 +104,9 @@ func (g *gate) Run() {
 	for q := refused.pop(); q != nil; q = refused.pop() {
 		g.file.ring.offload(q)
 	}
-	g.file.dispatchAll(batch)
+	var released requestQueue
+	g.file.dispatchAll(batch, &released)
+	g.file.ring.submit(released)
 }
 
 // admit lets list through.

@@ -27,12 +27,16 @@ type Queue struct {
 	ready  chan Completion     // has room for every place: sending never blocks
 	places *semaphore.Weighted // those free, but for the ones still to be reclaimed
 
-	begun, ended atomic.Int64 // operations; the difference is in progress
-	waiting      atomic.Int32 // submitters that wait for a place
-
 	closing context.Context // ends when Close begins
 	close   context.CancelFunc
 	drained chan struct{} // signalled when ended may have caught up after Close; has room for one
+
+	_       cacheLine    // submitters write what follows,
+	begun   atomic.Int64 // operations; those not ended are in progress, or about to be refused
+	waiting atomic.Int32 // submitters that wait for a place
+	_       cacheLine    // and the completer this
+	ended   atomic.Int64
+	_       cacheLine
 
 	mu        sync.Mutex
 	reclaimed int64       // places of received completions that were freed again
@@ -115,6 +119,9 @@ var errQueueClosed = fmt.Errorf("asyncfile: Queue: %w", fs.ErrClosed)
 // take takes a place, and waits for one while there is none. It counts the
 // operation first: a Close that comes later waits for its end.
 func (q *Queue) take() error {
+	if q.closing.Err() != nil {
+		return errQueueClosed
+	}
 	q.begun.Add(1)
 	if !q.places.TryAcquire(1) {
 		q.reclaim()

@@ -198,56 +198,6 @@ func (q *request) stopped(n int) bool {
 	return (q.at+int64(n))%int64(q.file.unit(q.op.Kind)) != 0
 }
 
-// An ending is what a request that has ended leaves to be done.
-type ending struct {
-	sink   sink
-	result Completion
-	epoch  *epoch
-	gated  bool
-}
-
-// finish ends the operation, with err.
-func (q *request) finish(err error) { q.ring.finish([]outcome{{q: q, err: err}}) }
-
-// finish delivers the outcomes of operations that have ended. Their slots are
-// freed first, all at once, so that whoever is woken finds one.
-func (r *Ring) finish(list []outcome) {
-	if len(list) == 0 {
-		return
-	}
-	for i := range list {
-		list[i].detach()
-	}
-	r.recycle(list)
-	r.stats.count(list)
-	for i := range list {
-		list[i].deliver()
-	}
-}
-
-// detach takes the request out of what knows it by its slot, and keeps what is
-// to be done when the slot is someone else's.
-func (o *outcome) detach() {
-	q, f := o.q, o.q.file
-	q.dropBounce()
-	o.ending = ending{
-		sink:   q.sink,
-		result: Completion{Op: q.op.Kind, File: f, Buf: q.op.Buf, Offset: q.op.Offset, N: q.done, Err: o.err, Tag: q.tag},
-		epoch:  q.epoch,
-		gated:  q.gated,
-	}
-	f.dispatchAll(f.leaveBlocks(q))
-	q.reset()
-}
-
-// deliver delivers the outcome, and then releases what waited for that.
-func (e *ending) deliver() {
-	f := e.result.File
-	e.sink.deliver(e.result)
-	f.dispatchAll(f.leaveOrder(e.epoch, e.gated))
-	f.leave()
-}
-
 // reset lets go of what the operation kept reachable.
 func (q *request) reset() {
 	clear(q.iovecs)
@@ -262,7 +212,9 @@ func (q *request) Run() {
 	switch {
 	case q.landing:
 		q.landing = false
-		q.ring.submit(q.ring.settle([]outcome{{q: q, res: q.res}}, false))
+		more, released := q.ring.settle([]outcome{{q: q, res: q.res}}, false)
+		more.append(released)
+		q.ring.submit(more)
 	case q.way == cached:
 		n, err := q.file.performCached(&q.op, q.want, q.done)
 		q.done += n

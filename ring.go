@@ -14,31 +14,6 @@ import (
 	"github.com/seed-39be8cca/asyncfile/internal/workers"
 )
 
-const (
-	// maxBatch is the most requests of one io_submit, and events of one reap.
-	// On virtio the cost of a request falls until about 32 in one call.
-	maxBatch = 64
-
-	// maxSubmitters is how many goroutines may be inside io_submit at once. The
-	// rest leave their requests to those that are, which makes batches of them
-	// and keeps io_submit, should it sleep, from taking a thread a request. More
-	// than one, so that one that sleeps does not stop the others.
-	maxSubmitters = 2
-
-	// maxRounds is how many batches a submitter sends before it leaves what
-	// others have added to a worker, so as to return to its caller.
-	maxRounds = 8
-
-	// maxHold is how long a request may wait for a batch to be complete, and an
-	// event for others to come.
-	maxHold = 100 * time.Microsecond
-
-	// busyDepth is from how many requests in flight on a Ring counts as busy: an
-	// event is then so much sooner than the device's latency that what waits for
-	// one hardly waits.
-	busyDepth = 16
-)
-
 // A Ring carries out the operations of any number of files: at most its queue
 // depth at once, on one kernel AIO context, or on workers where there is none or
 // where io_submit would block. It is safe for concurrent use.
@@ -47,51 +22,49 @@ const (
 // served. Nothing runs, and no system call is made, while nothing is in flight.
 // NewRing makes one.
 type Ring struct {
-	context   aio.Context   // nil on BackendPool
-	eventfd   *aio.EventFD  // of WaitEventFD
-	reason    error         // why there is no context though BackendAuto looked for one
-	requests  []*request    // every slot, by index
-	closing   chan struct{} // closed when Close begins
-	workers   *workers.Pool
-	bounces   bouncePools
-	completer completer
-	closed    atomic.Bool // written with mu held
+	context  aio.Context   // nil on BackendPool
+	eventfd  *aio.EventFD  // of WaitEventFD
+	reason   error         // why there is no context though BackendAuto looked for one
+	requests []*request    // every slot, by index
+	closing  chan struct{} // closed when Close begins
+	closed   atomic.Bool   // written with mu held
+	workers  *workers.Pool
+	bounces  bouncePools
 
-	_     cacheLine // what is above is only read
-	stats counters
+	_         cacheLine // what is above is only read
+	completer completer
+	_         cacheLine
+	stats     counters
+	_         cacheLine
 
 	// mu guards what follows, and the state of every request. It is never held
 	// across a system call that may block, nor while a result is delivered.
-	_          cacheLine
-	mu         sync.Mutex
-	slots      slots
-	returned   *sync.Cond   // signalled when no slot is in use
+	mu       sync.Mutex
+	slots    slots
+	returned *sync.Cond // signalled when no slot is in use
+
 	pending    requestQueue // registered nowhere yet, to be sent by the next io_submit
 	inFlight   int          // given to io_submit and not yet reaped
 	entering   int          // those of them that io_submit has not answered for yet
 	inside     int          // goroutines in io_submit
 	outside    *sync.Cond   // signalled when inside becomes 0
 	submitters []*submitter // those not at work
+	began      time.Time    // when the last of those at work went into io_submit
 	spare      []*submitter // of workers, whose number is bounded elsewhere
 	stalled    bool         // io_submit said EAGAIN; wait for a reap
 	broken     error        // the context died: what every request gets from now on
 	parked     bool         // the completer sleeps until unparked: nobody reaps
-	expected   int          // submissions that the batch that gathers in pending waits for
-	gathers    time.Time    // since when it does
-	watched    bool         // the completer looks at pending within maxHold
+
+	// How long what is pending may wait for more: see submit.go. While expected
+	// is not 0 the completer dispatches or watches. While it watches it is in a
+	// wait of maxHold at the most, or about to be; parked, its timer runs.
+	expected int       // submissions that are sure to come soon
+	watched  bool      // the completer watches; set by it alone
+	gathered time.Time // since when the batch gathers
 }
 
 // A cacheLine keeps what many processors write off the lines of what they read.
 type cacheLine [64]byte
-
-// A submitter is the scratch memory of one goroutine inside io_submit.
-type submitter struct {
-	requests [maxBatch]*request
-	gens     [maxBatch]uint32
-	iocbs    [maxBatch]*aio.IOCB
-	events   [maxBatch]aio.Event
-	ended    []outcome
-}
 
 // NewRing makes a Ring. With BackendAuto it runs on native AIO where the kernel
 // lets the process use it, and otherwise on the pool: Backend and Reason tell.
@@ -132,7 +105,7 @@ func newRing(c *config) (*Ring, error) {
 	}
 	if r.context != nil {
 		for range maxSubmitters {
-			r.submitters = append(r.submitters, new(submitter))
+			r.submitters = append(r.submitters, &submitter{shared: true})
 		}
 		r.parked = true
 		r.completer.start(r, c)
@@ -303,7 +276,7 @@ func (r *Ring) acquire(past <-chan struct{}) (*request, error) {
 		r.announceReturn()
 		return nil, err
 	}
-	r.slots.retire(w)
+	r.slots.accept(w)
 	return q, nil
 }
 
@@ -332,419 +305,4 @@ func (r *Ring) announceReturn() {
 	if r.closed.Load() && len(r.slots.free) == len(r.requests) {
 		r.returned.Broadcast()
 	}
-}
-
-// submit sends requests to the kernel, or leaves them to whoever is about to
-// call io_submit anyway. It does not wait for the device.
-func (r *Ring) submit(list requestQueue) {
-	if list.empty() {
-		return
-	}
-	r.mu.Lock()
-	r.pending.append(list)
-	if !r.gathering(list.n) {
-		r.flush()
-	}
-	r.mu.Unlock()
-}
-
-// gather has what is submitted from now on wait in pending until n more requests
-// have come: as many goroutines were woken, or completions put on a channel, and
-// most will submit again within microseconds. Whoever brings the last sends all,
-// in one io_submit. Called with mu held.
-func (r *Ring) gather(n int) {
-	if r.expected == 0 {
-		r.gathers = time.Now()
-	}
-	r.expected += n
-}
-
-// gathering takes n requests that have come into account, and reports whether
-// they may wait in pending for others. Called with mu held.
-func (r *Ring) gathering(n int) bool {
-	last := r.expected > 0 && r.expected <= n
-	r.expected = max(r.expected-n, 0)
-	if last || r.pending.n >= maxBatch || r.expected == 0 && !r.watched {
-		return false
-	}
-	if now := time.Now(); now.Sub(r.gathers) >= maxHold {
-		r.gathers = now // this call takes all along, so others can leave theirs again
-		return false
-	}
-	return true
-}
-
-// busy reports whether so much is in flight, or about to be, that an event comes
-// much sooner than the device's latency. Called with mu held.
-func (r *Ring) busy() bool { return r.inFlight+r.pending.n+r.expected >= busyDepth }
-
-// flush sends what is pending, unless someone inside io_submit will look here
-// again, and if it sleeps there the completer. Called with mu held, which it
-// releases in between.
-func (r *Ring) flush() {
-	if r.inside > 0 && r.watched {
-		return
-	}
-	last := len(r.submitters) - 1
-	if last < 0 {
-		return
-	}
-	s := r.submitters[last]
-	r.submitters = r.submitters[:last]
-	for range maxRounds {
-		if !r.sendPending(s) {
-			break
-		}
-		r.reapParked(s)
-		r.endAll(s)
-	}
-	r.submitters = append(r.submitters, s)
-	if !r.pending.empty() && !r.stalled {
-		r.workers.Go((*flusher)(r)) // others keep it coming: let this caller go
-	}
-}
-
-// A flusher is a job that sends what is pending.
-type flusher Ring
-
-func (f *flusher) Run() {
-	r := (*Ring)(f)
-	r.mu.Lock()
-	r.flush()
-	r.mu.Unlock()
-}
-
-// sendPending hands one batch of pending requests to the kernel, and reports
-// whether there was any. Called with mu held, which it releases in between.
-func (r *Ring) sendPending(s *submitter) bool {
-	if r.stalled || r.pending.empty() {
-		return false
-	}
-	n := 0
-	for n < maxBatch && !r.pending.empty() {
-		q := r.pending.pop()
-		if q.alone {
-			r.toWorker(q)
-			continue
-		}
-		s.requests[n] = q
-		n++
-	}
-	r.send(s, n)
-	return true
-}
-
-// sendAll sends until nothing is pending, or the kernel has no room, and ends
-// what was refused. Called with mu held, which it releases in between.
-func (r *Ring) sendAll(s *submitter) {
-	for r.sendPending(s) {
-		r.endAll(s)
-	}
-}
-
-// send hands s.requests[:n] to the kernel. Those that it refused are in s.ended
-// afterwards. Called with mu held, which it releases around io_submit.
-func (r *Ring) send(s *submitter, n int) {
-	if r.broken != nil {
-		for _, q := range s.requests[:n] {
-			s.end(q, q.file.pathError(q.op.Kind, r.broken))
-		}
-		return
-	}
-	for i, q := range s.requests[:n] {
-		r.register(q)
-		s.iocbs[i], s.gens[i] = &q.iocb, q.gen
-	}
-	r.inside++
-	r.mu.Unlock()
-	taken, err := r.ioSubmit(s, n)
-	r.mu.Lock()
-	if r.inside--; r.inside == 0 {
-		r.outside.Broadcast()
-	}
-	r.entered(s, taken)
-	if taken < n {
-		r.inFlight -= n - taken
-		r.entering -= n - taken
-		for _, q := range s.requests[taken:n] {
-			q.state = stateIdle
-		}
-		r.putBack(s, taken, n, err)
-	}
-}
-
-// awaitSubmits waits until nobody is inside io_submit, with mu held, which it
-// releases in between. It is for who has made sure that nobody goes in.
-func (r *Ring) awaitSubmits() {
-	for r.inside > 0 {
-		r.outside.Wait()
-	}
-}
-
-// register makes q the owner of its next event. It comes before io_submit,
-// since the event may come before io_submit returns.
-func (r *Ring) register(q *request) {
-	q.gen++
-	q.prepare()
-	q.iocb.SetData(uint64(q.gen)<<32 | uint64(q.slot))
-	if r.eventfd != nil {
-		q.iocb.SetEventFD(r.eventfd.FD())
-	}
-	q.state = stateEntering
-	r.inFlight++
-	r.entering++
-}
-
-// entered marks s.requests[:n] as taken by the kernel, but for those that have
-// been reaped already: those are someone else's by now, which is why each is
-// known by its generation. Called with mu held.
-func (r *Ring) entered(s *submitter, n int) {
-	for i, q := range s.requests[:n] {
-		if q.state == stateEntering && q.gen == s.gens[i] {
-			q.state = stateInFlight
-			r.entering--
-		}
-	}
-}
-
-// awaited returns how many events are sure to come: a wait for them ends.
-// Called with mu held.
-func (r *Ring) awaited() int { return r.inFlight - r.entering }
-
-// ioSubmit hands over s.iocbs[:n], as many as the kernel takes, and returns how
-// many those are and the error of the first that it did not take. A request
-// that it took may have ended already, and its slot be someone else's.
-func (r *Ring) ioSubmit(s *submitter, n int) (taken int, err error) {
-	start := time.Now()
-	for taken < n && err == nil {
-		var k int
-		k, err = r.context.Submit(s.iocbs[taken:n])
-		r.stats.Submits.Add(1)
-		if k == 0 && err == nil {
-			err = syscall.EAGAIN // cannot be; not to be repeated at once if it is
-		}
-		taken += max(k, 0)
-	}
-	r.stats.SubmitNanos.Add(uint64(time.Since(start)))
-	return taken, err
-}
-
-// putBack deals with s.requests[from:to], the first of which the kernel refused
-// with err. EAGAIN is not about that request: all stay pending, in order. Any
-// other error is about it alone: the rest goes out with the next send.
-func (r *Ring) putBack(s *submitter, from, to int, err error) {
-	if errors.Is(err, syscall.EAGAIN) {
-		r.stats.Stalls.Add(1)
-		r.stalled = true
-		if r.awaited() == 0 {
-			r.unpark() // nothing will be reaped: the completer tries again by itself
-		}
-	} else {
-		r.refuse(s, s.requests[from], err)
-		from++
-	}
-	var list requestQueue
-	for _, q := range s.requests[from:to] {
-		list.push(q)
-	}
-	list.append(r.pending)
-	r.pending = list
-}
-
-// refuse deals with a request that io_submit answered with err. EINVAL may mean
-// that the file has no such operation in AIO, as /proc has no reads and a kernel
-// before 4.18 no fsync: an ordinary system call has the result that is wanted.
-func (r *Ring) refuse(s *submitter, q *request, err error) {
-	if errors.Is(err, syscall.EINVAL) && r.broken == nil {
-		r.offload(q)
-		return
-	}
-	s.end(q, q.file.pathError(q.op.Kind, err))
-}
-
-// reapParked looks at the completion ring on behalf of a parked completer, and
-// wakes it only if something is still in flight then: a device that answers at
-// once costs no hand-over between goroutines. Called with mu held, which, while
-// the completer is parked, is what makes the caller the only reaper.
-func (r *Ring) reapParked(s *submitter) {
-	if !r.parked || r.inFlight == 0 {
-		return
-	}
-	n := r.context.Reap(s.events[:])
-	s.ended = r.reaped(s.events[:n], s.ended)
-	if r.awaited() > 0 {
-		r.unpark()
-	}
-}
-
-// unpark wakes the completer. Called with mu held.
-func (r *Ring) unpark() {
-	if r.parked {
-		r.parked = false
-		r.completer.wake <- struct{}{} // has room: it is sent once for each time parked is set
-	}
-}
-
-// An outcome is a request that has been taken from the kernel, and what with.
-type outcome struct {
-	q   *request
-	res int64 // of the event, where err is nil
-	err error // why the kernel never had it, or how it ended
-	ending
-}
-
-func (s *submitter) end(q *request, err error) { s.ended = append(s.ended, outcome{q: q, err: err}) }
-
-// reaped takes the requests that events are of out of flight and appends them
-// to list. An event that is nobody's, or came twice, is counted and dropped:
-// the ring is writable memory, so what it says is checked against the table.
-// Called with mu held.
-func (r *Ring) reaped(events []aio.Event, list []outcome) []outcome {
-	for i := range events {
-		slot, gen := uint32(events[i].Data), uint32(events[i].Data>>32)
-		if slot >= uint32(len(r.requests)) { // not int(slot): less than 0 in 32 bits
-			r.stats.Strays.Add(1)
-			continue
-		}
-		q := r.requests[slot]
-		if q.state == stateIdle || q.gen != gen {
-			r.stats.Strays.Add(1)
-			continue
-		}
-		if q.state == stateEntering {
-			r.entering--
-		}
-		q.state = stateIdle
-		r.inFlight--
-		r.stalled = false
-		list = append(list, outcome{q: q, res: events[i].Res})
-	}
-	return list
-}
-
-// endAll ends what s has gathered. Called with mu held, which it releases in
-// between.
-func (r *Ring) endAll(s *submitter) {
-	if len(s.ended) == 0 {
-		return
-	}
-	r.mu.Unlock()
-	more := r.settle(s.ended, true)
-	s.ended = s.ended[:0]
-	r.mu.Lock()
-	r.pending.append(more)
-}
-
-// settle ends requests that came back from the kernel, and returns those that
-// go on. It clears list, which then keeps nothing reachable. With hurry it leaves
-// to a worker what has much to copy.
-func (r *Ring) settle(list []outcome, hurry bool) (more requestQueue) {
-	ended := list[:0]
-	for _, o := range list {
-		if o.err != nil {
-			ended = append(ended, o)
-			continue
-		}
-		if hurry && len(o.q.bounce) > copyInline {
-			o.q.landing, o.q.res = true, o.res
-			r.toWorker(o.q)
-			continue
-		}
-		again, err := o.q.advance(o.res)
-		switch {
-		case !again:
-			ended = append(ended, outcome{q: o.q, err: err})
-		case o.q.way == cached:
-			r.offload(o.q)
-		default:
-			o.q.plan()
-			more.push(o.q)
-		}
-	}
-	r.finish(ended)
-	clear(list)
-	return more
-}
-
-// sweep ends what is in flight on a context that is gone. Called with mu held.
-func (r *Ring) sweep(s *submitter) {
-	for _, q := range r.requests {
-		if q.state == stateInFlight {
-			q.state = stateIdle
-			r.inFlight--
-			s.end(q, q.file.pathError(q.op.Kind, r.broken))
-		}
-	}
-}
-
-// offload has a worker carry q out with ordinary system calls. It never blocks.
-func (r *Ring) offload(q *request) {
-	q.alone = false
-	r.toWorker(q)
-}
-
-func (r *Ring) toWorker(q *request) {
-	r.stats.Offloaded.Add(1)
-	r.workers.Go(q)
-}
-
-// offloadSubmit has a worker hand q to the kernel, in an io_submit of its own
-// that may block.
-func (r *Ring) offloadSubmit(q *request) {
-	q.alone = true
-	r.toWorker(q)
-}
-
-// submitAlone hands q to the kernel on the calling worker.
-func (r *Ring) submitAlone(q *request) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var s *submitter
-	if last := len(r.spare) - 1; last >= 0 {
-		s, r.spare = r.spare[last], r.spare[:last]
-	} else {
-		s = new(submitter)
-	}
-	s.requests[0] = q
-	r.send(s, 1)
-	r.reapParked(s)
-	r.endAll(s)
-	r.spare = append(r.spare, s)
-	r.flush() // the reap may have made room, or a short transfer go on
-}
-
-// A requestQueue is a first-in first-out list of n requests.
-type requestQueue struct {
-	head, tail *request
-	n          int
-}
-
-func (l *requestQueue) empty() bool { return l.n == 0 }
-
-func (l *requestQueue) push(q *request) {
-	q.next = nil
-	l.append(requestQueue{q, q, 1})
-}
-
-func (l *requestQueue) append(more requestQueue) {
-	switch {
-	case more.empty():
-	case l.empty():
-		*l = more
-	default:
-		l.tail.next = more.head
-		l.tail = more.tail
-		l.n += more.n
-	}
-}
-
-func (l *requestQueue) pop() *request {
-	q := l.head
-	if q != nil {
-		l.head, q.next = q.next, nil
-		if l.n--; l.n == 0 {
-			l.tail = nil
-		}
-	}
-	return q
 }

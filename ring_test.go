@@ -439,6 +439,58 @@ func TestNoRoomThoughNothingIsInFlight(t *testing.T) {
 	})
 }
 
+// An operation that hangs does not keep what had no room from being tried again.
+func TestNoRoomBesideAHungOperation(t *testing.T) {
+	inBubble(t, 8, func(s *scripted) {
+		s.script(aiotest.Hold())
+		ops := readOps(2, 10)
+		hung := s.direct.Submit(ops[0])
+		s.settle()
+		s.answers(saysAgain)
+		s.wantRead(s.direct.Submit(ops[1])[0], ops[1].Buf, ops[1].Offset)
+		s.kernel.Held()[0].Complete()
+		s.wantReads(hung, ops[:1])
+	})
+}
+
+// On a busy Ring submitters that sleep in io_submit hold up neither what others
+// submit, nor their results: the completer does not go in after them.
+func TestBusyRingAndSlowSubmitters(t *testing.T) {
+	inBubble(t, 64, func(s *scripted) {
+		const others = 2 * busyDepth
+		s.hold()
+		s.direct.Submit(readOps(others, 10)...)
+		wake := s.direct.Submit(readOps(3, 10)...)
+		first, second := make(chan struct{}), make(chan struct{})
+		s.inside(insideCall{first, takesAll}, insideCall{second, takesAll})
+		ops, futures := readOps(3, 10), make([]*Future, 3)
+		var all sync.WaitGroup
+		for i := range ops {
+			all.Go(func() {
+				wake[i].Wait()
+				futures[i] = s.direct.Submit(ops[i])[0]
+			})
+			s.kernel.Held()[others].Complete() // that of wake[i]
+			time.Sleep(4 * maxHold)            // of the bubble: whatever gathers has been sent
+		}
+		last := s.kernel.Held()[others]
+		if last.Offset != ops[2].Offset {
+			s.Errorf("the operation at %d was submitted, want that at %d", last.Offset, ops[2].Offset)
+		}
+		last.Complete()
+		s.settle()
+		s.wantRead(futures[2], ops[2].Buf, ops[2].Offset)
+		close(first)
+		close(second)
+		all.Wait()
+		for len(s.kernel.Held()) > 0 {
+			s.kernel.Held()[0].Complete()
+			s.settle()
+		}
+		s.wantReads(futures, ops)
+	})
+}
+
 func TestStrayEventsAreDropped(t *testing.T) {
 	eachWait(t, 4, func(s *scripted) {
 		p, q := make([]byte, 10), make([]byte, 10)

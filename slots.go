@@ -34,7 +34,6 @@ func (s *slots) take() *request {
 func (s *slots) put(q *request) {
 	if w := s.first; w != nil {
 		s.remove(w)
-		s.taken++
 		w.given <- q
 		return
 	}
@@ -63,11 +62,16 @@ func (s *slots) enqueue() *slotWaiter {
 func (s *slots) leave(w *slotWaiter) {
 	select {
 	case q := <-w.given:
-		s.taken--
 		s.put(q)
 	default:
 		s.remove(w)
 	}
+	s.retire(w)
+}
+
+// accept ends a wait for a slot that was given.
+func (s *slots) accept(w *slotWaiter) {
+	s.taken++
 	s.retire(w)
 }
 

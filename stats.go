@@ -12,7 +12,7 @@ import (
 // only grow. They are read one after the other while work goes on, so sums over
 // several need not be exact.
 type Stats struct {
-	Submitted uint64 // operations begun, those answered at once included
+	Submitted uint64 // operations that were given a place in the queue, or needed none
 	Completed uint64 // operations ended
 	InFlight  int    // operations that hold a place in the queue now
 
@@ -105,13 +105,13 @@ func (s *counters) countWay(q *request) {
 // Stats returns what the Ring has done. It is safe for concurrent use.
 func (r *Ring) Stats() Stats {
 	s := &r.stats
+	ended, answered := s.Ended.Load(), s.Answered.Load() // first: they are never ahead of what began
 	r.mu.Lock()
 	taken, inUse := r.slots.taken, len(r.requests)-len(r.slots.free)
 	r.mu.Unlock()
-	answered := s.Answered.Load()
 	return Stats{
 		Submitted:      answered + taken,
-		Completed:      answered + s.Ended.Load(),
+		Completed:      answered + ended,
 		InFlight:       inUse,
 		Submits:        s.Submits.Load(),
 		SubmitTime:     time.Duration(s.SubmitNanos.Load()),
