@@ -22,6 +22,10 @@ const maxHurry = 63
 // waits for at once: an eighth.
 const batchShare = 8
 
+// minReap is how many events the completer takes at a time, if they are there,
+// however little is in flight.
+const minReap = 8
+
 // maxYields is how often the completer yields to the goroutines that it woke.
 const maxYields = 2
 
@@ -138,7 +142,7 @@ func (c *completer) patience() patience {
 	awaited := r.awaited()
 	// Half of what is in flight at a time: what follows is sent while the device
 	// still has the other half to do.
-	p := patience{min: 1, max: min(max(busyDepth, awaited/2), maxBatch), timeout: c.timeout}
+	p := patience{min: 1, max: min(max(minReap, awaited/2), maxBatch), timeout: c.timeout}
 	if r.watched {
 		p.timeout = min(maxHold, c.timeout)
 		if c.hurry == 0 {

@@ -88,31 +88,30 @@ func (f sinkFunc) deliver(c Completion) { f(c) }
 // What the goroutines submit that a batch of completions has woken goes out in
 // one io_submit, by whoever brings the last.
 func TestBatchGathers(t *testing.T) {
-	singles := func(n int) []int { return slices.Repeat([]int{1}, n) }
+	const woken, others = minReap, 2 * busyDepth // which hang
 	for _, test := range []struct {
 		name  string
-		woken int
-		again int // so many of them submit once more
+		again int // so many of those woken submit once more
 		late  bool
 		want  []int         // io_submit calls after the first
 		took  time.Duration // until the kernel had all
 	}{
-		{"all", busyDepth, busyDepth, false, []int{busyDepth}, 0},
-		{"not all", busyDepth, 9, false, []int{9}, maxHold},
-		{"too late", busyDepth, busyDepth, true, singles(busyDepth), busyDepth * time.Second},
+		{"all", woken, false, []int{woken}, 0},
+		{"not all", woken - 3, false, []int{woken - 3}, maxHold},
+		{"too late", woken, true, slices.Repeat([]int{1}, woken), woken * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inBubble(t, 32, func(s *scripted) {
+			inBubble(t, 128, func(s *scripted) {
 				s.hold()
 				ended := make(chan struct{})
 				s.kernel.OnGetEvents(func(int) (int, error) {
 					<-ended // so that all are reaped at once
 					return -1, nil
 				})
-				first, second := readOps(test.woken, 10), readOps(test.woken, 10)
+				first, second := readOps(woken+others, 10), readOps(woken, 10)
 				futures := make([]*Future, test.again)
 				var all sync.WaitGroup
-				for i, future := range s.direct.Submit(first...) {
+				for i, future := range s.direct.Submit(first...)[:woken] {
 					all.Go(func() {
 						s.wantRead(future, first[i].Buf, first[i].Offset)
 						if i >= test.again {
@@ -125,21 +124,21 @@ func TestBatchGathers(t *testing.T) {
 					})
 				}
 				s.settle()
-				for _, op := range s.kernel.Await(test.woken) {
+				for _, op := range s.kernel.Await(woken + others)[:woken] {
 					op.Complete()
 				}
 				start := time.Now()
 				close(ended)
 				all.Wait()
-				accepted := s.kernel.Await(test.again)
+				held := s.kernel.Await(others + test.again)
 				if took := time.Since(start); took != test.took {
 					s.Errorf("gathered for %v, want %v", took, test.took)
 				}
-				for _, op := range accepted {
+				for _, op := range held {
 					op.Complete()
 				}
 				s.wantReads(futures, second)
-				s.wantBatches(append([]int{test.woken}, test.want...)...)
+				s.wantBatches(append([]int{woken + others}, test.want...)...)
 			})
 		})
 	}

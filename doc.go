@@ -33,7 +33,7 @@
 // continued where it stopped. Otherwise the slot is freed and the Future
 // resolved. The completer then lets the goroutines that it woke run. As many
 // requests are expected from them as results went out, and whoever brings the
-// last sends all in one io_submit. With 16 or more in flight a request may wait
+// last sends all in one io_submit. With 24 or more in flight a request may wait
 // for such a batch to be complete, until the next event, 100 µs at the most
 // while a processor is free to send it; with fewer in flight it goes out at once.
 // With nothing in flight the completer sleeps, without a system call.

@@ -50,7 +50,7 @@ const (
 	// busyDepth is from how many requests in flight on a Ring counts as busy: an
 	// event is then so much sooner than the device's latency that what waits for
 	// one hardly waits.
-	busyDepth = 16
+	busyDepth = 24
 )
 
 // A submitter is the scratch memory of one goroutine inside io_submit.
