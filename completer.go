@@ -83,23 +83,23 @@ func (c *completer) park() bool {
 	case <-c.wake:
 		return true
 	case <-c.late.C:
-		c.giveUp()
+		c.overdue()
 		return true
 	case <-c.quit:
 		return false
 	}
 }
 
-// giveUp sends what has come of a batch, the rest of which is late.
-func (c *completer) giveUp() {
+// overdue sends what has come of a batch, the rest of which is late.
+func (c *completer) overdue() {
 	r := c.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.parked {
 		<-c.wake // just now
 	}
-	r.parked, r.watched, r.expected = false, false, 0
-	c.send()
+	r.parked = false
+	c.watch(true)
 }
 
 // turn waits for events once and deals with them. It reports false, and leaves
@@ -208,21 +208,37 @@ func (c *completer) dispatch(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.watched = false
-	watch := false
-	if n > 0 {
-		s.ended = r.reaped(s.events[:n], s.ended)
-		r.expect(successors(s.ended))
-		watch = r.eventfd == nil && r.busy()
-		r.endAll(s)
-		c.yield()
-	} else {
+	if n == 0 {
 		r.stalled = false // no event has made room for so long: try
+		c.watch(true)
+		return
 	}
-	if !watch || r.expected == 0 || time.Since(r.gathered) >= maxHold {
+	s.ended = r.reaped(s.events[:n], s.ended)
+	r.expect(successors(s.ended))
+	busy := r.busy()
+	r.endAll(s)
+	c.yield()
+	if !busy {
 		r.expected = 0
+	}
+	c.watch(time.Since(r.gathered) >= maxHold)
+	r.watched = busy && r.eventfd == nil
+}
+
+// watch decides what becomes of a batch that gathers: it is sent if it is late,
+// or complete, or nobody is going to watch it. As long as requests come, even if
+// slowly, as from one receiver who has many completions to go through, more are
+// expected; when none has come for so long, none is. Called with Ring.mu held,
+// which it releases in between.
+func (c *completer) watch(late bool) {
+	r := c.ring
+	if late && r.pending.empty() || r.eventfd != nil {
+		r.expected = 0
+	}
+	if late || r.expected == 0 {
 		c.send()
 	}
-	r.watched = watch
+	r.watched = r.expected > 0
 }
 
 // successors returns how many submissions the end of list will bring about. What
