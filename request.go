@@ -29,7 +29,7 @@ import (
 // Every arrow passes through a lock or a channel, which orders memory between
 // the two owners. In flight, nobody but the kernel touches the buffer; what makes
 // the request the reaper's is the event whose data names its slot and its
-// generation, and a generation is used once. Nothing takes a request back from
+// generation, which comes again only after 2³² others. Nothing takes a request back from
 // the kernel: a wait may be abandoned, an operation is not. So buffer and file
 // stay reachable, through Ring.requests, until the kernel is done with them.
 type request struct {

@@ -43,13 +43,14 @@ const (
 	// others have added to a worker, so as to return to its caller.
 	maxRounds = 8
 
-	// maxHold is how long a request may wait for a batch to be complete, and an
-	// event for others to come.
+	// maxHold is how long a batch may gather before it is sent, and an event may
+	// wait for others to come. A request may wait for both, one after the other,
+	// and for what timers and the scheduler add.
 	maxHold = 100 * time.Microsecond
 
 	// busyDepth is from how many requests in flight on a Ring counts as busy: an
 	// event is then so much sooner than the device's latency that what waits for
-	// one hardly waits.
+	// one hardly waits. Where requests hang that is not so, and it waits for maxHold.
 	busyDepth = 24
 )
 
