@@ -128,7 +128,8 @@ func WithQueueDepth(n int) Option {
 }
 
 // WithTimeout sets how long the completer stays in one io_getevents(2) before
-// it looks around, while something is in flight. It bounds no operation.
+// it looks around, while something is in flight. With much in flight
+// it looks sooner by itself. It bounds no operation.
 // 1 µs or more, default 100 ms. WaitEventFD has no use for it.
 func WithTimeout(d time.Duration) Option {
 	return func(c *config) {
