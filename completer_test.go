@@ -363,11 +363,18 @@ func TestContextDiesWhileABatchGathers(t *testing.T) {
 			op.Complete()
 		}
 		first[busyDepth-1].Wait()
+		s.settle()
+		s.ring.mu.Lock()
+		s.ring.expect(2 * busyDepth) // so that the next one waits
+		s.ring.mu.Unlock()
 		gathers := s.direct.ReadAt(make([]byte, 4), 0)
 		s.failing(closedChan)
+		for _, op := range s.kernel.Held()[:busyDepth/2] { // ends the wait, the next of which fails
+			op.Complete()
+		}
 		s.wantError(gathers, s.direct, "read", 0, syscall.EPERM)
 		close(slow)
-		for _, future := range append(first[busyDepth:], <-second...) {
+		for _, future := range append(first[busyDepth+busyDepth/2:], <-second...) {
 			s.wantError(future, s.direct, "read", 0, syscall.EPERM)
 		}
 		s.aborted = true
