@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"encoding/csv"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -31,19 +29,8 @@ func TestScaleTask(t *testing.T) {
 			if s.shape.Rings > 0 && bareMissing() != "" {
 				t.Skip(bareMissing())
 			}
-			text, err := json.Marshal(job{Contender: s.contender, Task: "scale", Shape: s.shape, File: name, Size: size, Time: time,
+			r := asChild(t, job{Contender: s.contender, Task: "scale", Shape: s.shape, File: name, Size: size, Time: time,
 				Cell: cell{"here", true, randRead, kib4, goroutines}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			var out bytes.Buffer
-			if err := runChild(string(text), &out); err != nil {
-				t.Fatal(err)
-			}
-			var r result
-			if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-				t.Fatal(err)
-			}
 			c := r.Costs
 			if !r.ok() || r.Ops == 0 || c.PerFile <= 0 || c.RSS < 0 || c.Goroutines < 1 || c.Open <= 0 || c.Close <= 0 || c.Served <= 0 || c.Served > 1 {
 				t.Errorf("result = %+v", r)

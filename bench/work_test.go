@@ -73,18 +73,7 @@ func TestContenders(t *testing.T) {
 		}
 		t.Run(c.name, func(t *testing.T) {
 			cell := cell{"here", true, randMixed, kib4, 20}
-			text, err := json.Marshal(job{Contender: c.name, Cell: cell, File: name, Size: 1 << 20, Time: 20 * time.Millisecond})
-			if err != nil {
-				t.Fatal(err)
-			}
-			var out bytes.Buffer
-			if err := runChild(string(text), &out); err != nil {
-				t.Fatal(err)
-			}
-			var r result
-			if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-				t.Fatal(err)
-			}
+			r := asChild(t, job{Contender: c.name, Cell: cell, File: name, Size: 1 << 20, Time: 20 * time.Millisecond})
 			if c.name == goaioLoop && !r.ok() {
 				t.Skip("goaio:", r.Err)
 			}
@@ -118,4 +107,22 @@ func TestChildReportsItsError(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil || r.ok() {
 		t.Errorf("result = %+v, %v; want the error of the missing file", r, err)
 	}
+}
+
+// asChild does a job as a child process would, from its text to the text of the
+// result.
+func asChild(t *testing.T, j job) (r result) {
+	t.Helper()
+	text, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := runChild(string(text), &out); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
