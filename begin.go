@@ -1,0 +1,117 @@
+package asyncfile
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
+)
+
+// A call is an operation as it comes in.
+type call struct {
+	op  Op
+	to  sink
+	tag any
+
+	// past, if not nil, bounds every wait: the call gives up when it is closed,
+	// and makes no system call that could hang.
+	past <-chan struct{}
+	// here has the calling goroutine carry the operation out, if nothing is in
+	// its way, since it would only wait for it.
+	here bool
+}
+
+func (f *AsyncFile) submit(c *call) {
+	var batch requestQueue
+	f.begin(c, &batch)
+	f.ring.submit(batch)
+}
+
+// begin takes an operation in: it answers it on the spot, sees it on its way, or
+// adds it to batch, which the caller submits. It waits while the queue is full,
+// with batch submitted first.
+func (f *AsyncFile) begin(c *call, batch *requestQueue) {
+	result := Completion{Op: c.op.Kind, File: f, Buf: c.op.Buf, Offset: c.op.Offset, Tag: c.tag}
+	if !f.enter() {
+		result.Err = f.pathError(c.op.Kind, fs.ErrClosed)
+		f.ring.stats.countAnswer(&result)
+		c.to.deliver(result)
+		return
+	}
+	want := c.op.size()
+	q, err := (*request)(nil), error(nil)
+	if !f.answer(c, want, &result) {
+		if q = f.ring.tryAcquire(); q == nil {
+			f.ring.submit(*batch)
+			*batch = requestQueue{}
+			q, err = f.ring.acquire(c.past)
+		}
+	}
+	if q == nil {
+		if err != nil {
+			result.Err = f.pathError(c.op.Kind, err)
+		}
+		f.ring.stats.countAnswer(&result)
+		c.to.deliver(result)
+		f.leave()
+		return
+	}
+	q.set(f, c, want, result.N)
+	f.route(q, c.here, batch)
+}
+
+// answer carries out what needs no request: what os.File answers without a
+// system call, and reads of what the page cache holds. result is the outcome, or,
+// in N, how much of a read was there.
+func (f *AsyncFile) answer(c *call, want int, result *Completion) bool {
+	op := &c.op
+	switch {
+	case op.Kind > OpDatasync:
+		result.Err = f.pathError(op.Kind, invalid("Op.Kind %d", op.Kind))
+		return true
+	case op.Kind.syncs():
+		return false
+	case op.Kind == OpAppend:
+		if f.seekless && f.view.deadlineable { // a block device
+			result.Err = f.pathError(op.Kind, invalid("Append to a block device, whose end is where it is: use WriteAt"))
+		}
+		return want == 0 || result.Err != nil
+	case op.Kind.writes() && (f.refuse != nil || op.Offset < 0 || want == 0):
+		_, result.Err = f.osf.WriteAt(nil, op.Offset)
+		return true
+	case op.Offset < 0 || want == 0:
+		_, result.Err = f.osf.ReadAt(nil, op.Offset)
+		return true
+	}
+	if f.direct || f.aio || c.past != nil || want > maxInline {
+		return false
+	}
+	return (op.Kind == OpRead || f.inMemory) && f.answerCached(op, result)
+}
+
+// maxInline is the largest operation, in bytes, that is carried out on its
+// caller. Beyond it the copying alone takes longer than a hand-over to a worker.
+const maxInline = 64 << 10
+
+// answerCached tries to carry out op without waiting for a device.
+func (f *AsyncFile) answerCached(op *Op, c *Completion) bool {
+	if f.inMemory {
+		f.ring.stats.Inline.Add(1)
+		c.N, c.Err = f.perform(op, 0)
+		return true
+	}
+	if !f.cached.Load() {
+		return false
+	}
+	n, err := aio.PreadNoWait(f.fd, op.Buf, op.Offset)
+	if err != nil && !errors.Is(err, syscall.EAGAIN) {
+		f.cached.Store(false) // the file system, or a sandbox, has no RWF_NOWAIT
+	}
+	c.N = n
+	if n < len(op.Buf) {
+		return false // the rest is not cached, or is not there
+	}
+	f.ring.stats.Inline.Add(1)
+	return true
+}

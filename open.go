@@ -1,0 +1,212 @@
+package asyncfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
+)
+
+// blocking says which direct writes block in io_submit.
+type blocking struct {
+	writes bool  // all
+	unit   int64 // those that are not of whole units of so many bytes
+}
+
+// Open opens the named file for reading, as os.Open does.
+func Open(name string, opts ...Option) (*AsyncFile, error) {
+	return OpenFile(name, os.O_RDONLY, 0, opts...)
+}
+
+// Create creates or truncates the named file for reading and writing, as
+// os.Create does.
+func Create(name string, opts ...Option) (*AsyncFile, error) {
+	return OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o666, opts...)
+}
+
+// OpenFile opens the named file as os.OpenFile does. O_DIRECT in flag means
+// WithDirect(DirectRequire). An option out of its range is refused, with an
+// error that answers errors.Is(err, os.ErrInvalid), before the file is touched.
+// Where it fails later, a file that O_CREATE has made stays, but none has been
+// truncated.
+func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFile, error) {
+	c, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	if aio.ODirect != 0 && flag&aio.ODirect != 0 {
+		c.direct = DirectRequire
+		flag &^= aio.ODirect // set below, where a refusal can be told from other errors
+	}
+	truncate := flag&os.O_TRUNC != 0 && flag&(os.O_WRONLY|os.O_RDWR) != 0
+	if truncate {
+		flag &^= os.O_TRUNC // below, when nothing can fail any more
+	}
+	osf, err := os.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	f, err := newFile(osf, c)
+	if err != nil {
+		osf.Close()
+		return nil, err
+	}
+	if truncate && !f.seekless && f.size() > 0 {
+		if err := f.Truncate(0); err != nil {
+			f.Close()
+			return nil, &fs.PathError{Op: "open", Path: name, Err: errors.Unwrap(err)}
+		}
+	}
+	return f, nil
+}
+
+// New makes an AsyncFile of f, which belongs to it from then on: use and close
+// only the AsyncFile. Where New fails f is still the caller's, unchanged.
+func New(f *os.File, opts ...Option) (*AsyncFile, error) {
+	if f == nil {
+		return nil, invalid("New(nil): pass an open file")
+	}
+	c, err := newConfig(opts)
+	if err != nil {
+		return nil, err
+	}
+	return newFile(f, c)
+}
+
+func newFile(osf *os.File, c *config) (*AsyncFile, error) {
+	info, err := osf.Stat()
+	if err != nil {
+		return nil, err
+	}
+	f := &AsyncFile{
+		osf:     osf,
+		name:    osf.Name(),
+		align:   aio.Alignment{Memory: 1, Offset: 1, ReadOffset: 1},
+		drained: make(chan struct{}, 1),
+		barrier: newBarrier(),
+	}
+	f.appender.file = f
+	f.companion.reopen = aio.Reopen
+	raw, err := osf.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if err := raw.Control(func(fd uintptr) { f.fd = int(fd) }); err != nil {
+		return nil, err
+	}
+	_, f.refuse = osf.WriteAt(nil, 0)
+	undo, err := f.setDirect(c.direct, info)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.attach(c, info); err != nil {
+		undo()
+		return nil, err
+	}
+	f.setRoutes(info)
+	f.initView(capable(info))
+	f.cleanup = runtime.AddCleanup(f, func(release func() error) { go release() }, f.release)
+	return f, nil
+}
+
+// privateDepth is the queue depth of the Ring of a file that shares none.
+const privateDepth = 16
+
+// attach finds the Ring that the file runs on.
+func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
+	want := capable(info) && (c.backend == BackendAIO || c.backend == BackendAuto && f.direct)
+	f.release = func() error { return nil }
+	var err error
+	switch {
+	case c.ring != nil:
+		f.ring = c.ring
+		if c.ring.closed.Load() {
+			return fmt.Errorf("asyncfile: WithRing: the Ring: %w", fs.ErrClosed)
+		}
+		if want && c.ring.context == nil {
+			f.reason = c.ring.reason
+			if c.backend == BackendAIO {
+				return errors.Join(invalid("WithRing and BackendAIO: the Ring is on the pool"), c.ring.reason)
+			}
+		}
+	case c.shaped != "":
+		if !want {
+			c.backend = BackendPool
+		}
+		if f.ring, err = newRing(c); err != nil {
+			return err
+		}
+		f.reason, f.release = f.ring.reason, f.ring.Close
+	case !capable(info):
+		// A pipe's reader may keep an operation waiting for as long as it likes:
+		// that is not to hold up other files.
+		c.backend, c.depth = BackendPool, min(c.depth, privateDepth)
+		if f.ring, err = newRing(c); err != nil {
+			return err
+		}
+		f.release = f.ring.Close
+	default:
+		shared := &sharedPool
+		if want {
+			shared = &sharedAIO
+		}
+		f.ring, err = shared.acquire()
+		if err != nil && c.backend == BackendAuto {
+			f.reason = err
+			shared = &sharedPool
+			f.ring, err = shared.acquire()
+		}
+		if err != nil {
+			return err
+		}
+		f.release = func() error { shared.release(); return nil }
+	}
+	f.aio = want && f.ring.context != nil
+	return nil
+}
+
+// capable reports whether native AIO has a meaning for the file: whether it has
+// offsets and a device.
+func capable(info os.FileInfo) bool {
+	mode := info.Mode()
+	return mode.IsRegular() || mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0
+}
+
+// setRoutes learns from the file system which operations block where.
+func (f *AsyncFile) setRoutes(info os.FileInfo) {
+	regular := info.Mode().IsRegular()
+	f.seekless = !regular
+	var writable bool
+	var block int64
+	if f.direct {
+		flags, err := aio.StatusFlags(f.fd)
+		writable = err != nil || flags&(os.O_WRONLY|os.O_RDWR) != 0
+		block = aio.BlockSize(f.fd)
+	}
+	if writable { // a block device, too
+		f.overlap = &overlap{unit: max(block, int64(os.Getpagesize()))}
+	}
+	system, err := aio.FileSystem(f.fd)
+	if err != nil || !regular {
+		return
+	}
+	f.inMemory = system == aio.Tmpfs
+	f.cached.Store(!f.direct && !f.inMemory)
+	if !f.aio || !writable {
+		return
+	}
+	switch system {
+	case aio.Tmpfs: // copies memory, whatever the offset
+	case aio.Btrfs: // falls back to buffered writes, and flushes them
+		f.blocks.writes = true
+	case aio.XFS: // extends without waiting, so that only Truncate and Preallocate take turns
+		f.blocks.unit = block
+		f.gate = &gate{file: f, size: info.Size(), open: true}
+	default: // ext4, and what is not known to do better
+		f.blocks.unit = block
+		f.gate = &gate{file: f, size: info.Size()}
+	}
+}

@@ -1,0 +1,55 @@
+package asyncfile
+
+import (
+	"io/fs"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
+)
+
+// Truncate changes the size of the file, in bytes, as os.File.Truncate does. It
+// blocks, and on direct files waits for the operations in flight.
+func (f *AsyncFile) Truncate(size int64) (err error) {
+	return f.resize("truncate", func() (int64, error) {
+		err := f.osf.Truncate(size)
+		if err == nil && f.direct {
+			f.writeBack(f.fd, size, 1) // the block that the kernel cut, in the page cache
+		}
+		return size, err
+	})
+}
+
+// Preallocate allocates the blocks of the file's first size bytes, with
+// fallocate(2), and makes the file that large if it is smaller: writes there then
+// neither extend it nor need new blocks. What has not been written reads as
+// zeros. Append goes behind the preallocated part; Truncate cuts off what was not
+// used. size is at least 1. It answers errors.ErrUnsupported where the file
+// system has no such thing, and blocks as Truncate does.
+func (f *AsyncFile) Preallocate(size int64) error {
+	return f.resize("allocate", func() (int64, error) {
+		err := aio.Allocate(f.fd, 0, size)
+		if err != nil {
+			err = &fs.PathError{Op: "allocate", Path: f.name, Err: err}
+		}
+		return max(size, f.size()), err
+	})
+}
+
+// resize runs change, which returns the new size of the file, alone on the file
+// where direct I/O in flight would make it wait.
+func (f *AsyncFile) resize(op string, change func() (int64, error)) (err error) {
+	if !f.enter() {
+		return &fs.PathError{Op: op, Path: f.name, Err: fs.ErrClosed}
+	}
+	defer f.leave()
+	if f.gate == nil {
+		_, err = change()
+		return err
+	}
+	f.gate.alone(func() {
+		var size int64
+		if size, err = change(); err == nil {
+			f.gate.resize(size)
+		}
+	})
+	return err
+}
