@@ -66,16 +66,16 @@ func (s *Sequence[T]) checkEntries(all map[*Entry[T]]waits, holders int) error {
 			return fmt.Errorf("order: %v %d is in state %d, misses %d, waits in %+v", e.kind, e.number, e.state, e.missing, w)
 		}
 		if wall != nil {
-			if e.filed || e.missing > 0 {
+			if e.inLines || e.missing > 0 {
 				return fmt.Errorf("order: %v %d stands in lines behind the wall", e.kind, e.number)
 			}
 			continue
 		}
 		present[e.kind.side()]++
 		switch {
-		case e.filed && prev != nil && !prev.filed:
+		case e.inLines && prev != nil && !prev.inLines:
 			return fmt.Errorf("order: %v %d stands in lines, the one ahead does not", e.kind, e.number)
-		case e.filed:
+		case e.inLines:
 			for range s.lines.of(e) {
 				holders--
 			}
@@ -92,16 +92,14 @@ func (s *Sequence[T]) checkEntries(all map[*Entry[T]]waits, holders int) error {
 
 func (s *Sequence[T]) checkEpochs() error {
 	for e := s.oldest; e != s.newest; e = e.next {
-		if e.writes < 0 || e.first == nil || e == s.oldest && e.writes == 0 {
-			return fmt.Errorf("order: an epoch of %d writes is not closed", e.writes)
+		if e.writes < 0 || e == s.oldest && e.writes == 0 {
+			return fmt.Errorf("order: a Sync waits for %d writes", e.writes)
 		}
-		for x := e.first; x != nil; x = x.next {
-			if x.kind != Sync || x.state != waiting {
-				return fmt.Errorf("order: Sync %d is in state %d", x.number, x.state)
-			}
+		if x := e.sync; x == nil || x.kind != Sync || x.state != waiting {
+			return errors.New("order: no Sync waits for an epoch that one has closed")
 		}
 	}
-	if s.newest.writes < 0 || s.newest.first != nil {
+	if s.newest.writes < 0 || s.newest.sync != nil {
 		return fmt.Errorf("order: the open epoch has %d writes", s.newest.writes)
 	}
 	return nil

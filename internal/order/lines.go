@@ -3,27 +3,28 @@ package order
 import "iter"
 
 // A line is a queue in which each entry conflicts with all of the other side.
-// Those of one side hold it together. Behind them waits, in order, the first of the
-// other side with all who came after it. An entry may go when it waits in no line.
-// To join a line costs the same however many stand there, and so does to leave it,
-// for each one that this lets through.
+// Those of one side hold it together. Behind them waits the first of the other
+// side, and behind that, in order, everyone who came later. An entry may go when it
+// waits in no line. To join a line costs the same however many stand there, and to
+// leave it costs as much for each entry that this lets through.
 //
 // A line for each block would do, but a range may have any number of blocks, or no
 // end. So 2^fanoutBits blocks make a node, as many of those a larger one, and so on,
-// as in a segment tree. The largest nodes that make up a range are whole in it. A
-// node that contains one of those is partial in it. Two ranges share a block just
-// where some node is whole in one of them, and whole or partial in the other. For
-// entries of two sides that takes two lines a node:
+// as in a segment tree. The largest nodes that make up a range are whole in it; a
+// node that contains one of them is partial in it. Two ranges share a block just
+// where some node is whole in one of them, and whole or partial in the other. To say
+// that with queues takes two lines a node:
 //
-//	the first:  where it is whole in the direct one; whole or partial in the cached one
-//	the second: where it is partial in the direct one; whole in the cached one
+//	             stand in it the direct entries  and the cached entries
+//	first line   in whose range it is whole      in whose range it is whole or partial
+//	second line  in whose range it is partial    in whose range it is whole
 //
-// Of each level, a range has less than 2^(fanoutBits+1) whole nodes and at most two
-// partial ones, and one without end half as many. There are as many levels as the
+// On each level a range has less than 2^(fanoutBits+1) whole nodes, half as many if
+// it has no end, and at most two partial ones. There are as many levels as the
 // largest offset asks for: five for 4 GiB, seven for 1 TiB.
 //
-// Of 3, 4 and 6, 3 and 4 cost the same. 6 makes single blocks cheaper by a quarter,
-// and ranges without end dearer by three times.
+// Measured with 3, 4 and 6: 3 and 4 cost the same; 6 makes single blocks cheaper by
+// a quarter, and ranges without end three times as dear.
 const fanoutBits = 4
 
 // A key names a line.
@@ -49,7 +50,8 @@ type place[T any] struct {
 	next  *place[T] // behind it, or the next spare
 }
 
-// lines is the lines in which somebody stands, by key: a hash table.
+// lines is the lines in which somebody stands, by key. It is a hash table of its
+// own: Go's map takes three times as long as keys come and go, and allocates.
 type lines[T any] struct {
 	unit   int64 // bytes of a block
 	bits   uint  // fanoutBits, or fewer in tests
@@ -65,12 +67,12 @@ func newLines[T any](unit int64) lines[T] {
 	return lines[T]{unit: unit, bits: fanoutBits, height: 1}
 }
 
-// file has e stand in the lines of its blocks, and before it those just ahead of it
-// that came while there was one side only. Each is filed once. All are filed anew
-// if the file turns out to be so large that there have to be more levels.
-func (s *Sequence[T]) file(e *Entry[T]) {
+// lineUp has e join the lines of its blocks. Before it those do that are just ahead
+// and came while there was one side only. Each does so once, but for when a range
+// farther out than any before it makes more levels: then all line up anew.
+func (s *Sequence[T]) lineUp(e *Entry[T]) {
 	x, height := e, s.lines.heightFor(e)
-	for x.prev != nil && !x.prev.filed {
+	for x.prev != nil && !x.prev.inLines {
 		x = x.prev
 		height = max(height, s.lines.heightFor(x))
 	}
@@ -79,7 +81,7 @@ func (s *Sequence[T]) file(e *Entry[T]) {
 		x = s.first
 	}
 	for ; ; x = x.next {
-		x.filed = true
+		x.inLines = true
 		for k := range s.lines.of(x) {
 			s.join(s.lines.get(k), x, x.kind.side())
 		}
@@ -89,8 +91,8 @@ func (s *Sequence[T]) file(e *Entry[T]) {
 	}
 }
 
-// unfile takes e, which goes, out of the lines of its blocks.
-func (s *Sequence[T]) unfile(e *Entry[T]) {
+// leaveLines takes e, which goes, out of the lines of its blocks.
+func (s *Sequence[T]) leaveLines(e *Entry[T]) {
 	for k := range s.lines.of(e) {
 		l := s.lines.find(k)
 		s.leave(*l)
@@ -133,7 +135,7 @@ func (s *Sequence[T]) leave(l *line[T]) {
 	for l.first != nil && l.first.side == l.side {
 		l.holders++
 		if e := s.lines.pop(l); e.missing == 0 {
-			s.release(e)
+			s.start(e)
 		}
 	}
 }

@@ -104,7 +104,7 @@ type Entry[T any] struct {
 
 	kind       Kind
 	state      state
-	filed      bool   // it stands in the lines of its blocks
+	inLines    bool   // it stands in the lines of its blocks
 	missing    int32  // the lines in which it waits
 	number     uint64 // in the order in which entries came
 	from, to   int64  // bytes
@@ -138,15 +138,15 @@ type Sequence[T any] struct {
 	turns    line[T] // of the Appends
 	turn     side    // of the last one that joined it
 	lines    lines[T]
-	released []*Entry[T] // what the last call returned
+	started  []*Entry[T] // what the last Release or Settle returned
 }
 
 // An Epoch is the writes between two Syncs. The later one waits for it, and for
 // all before it.
 type Epoch[T any] struct {
-	writes      int       // not settled
-	first, last *Entry[T] // the Syncs that wait for them
-	next        *Epoch[T] // the later one, or the next spare
+	writes int       // not settled
+	sync   *Entry[T] // which closed it and waits, but in the newest
+	next   *Epoch[T] // the later one, or the next spare
 }
 
 // New returns an empty Sequence. unit is how many bytes make a block, at least 1:
@@ -168,7 +168,7 @@ func (s *Sequence[T]) Enter(e *Entry[T], kind Kind, from, to int64) (goes bool) 
 	if kind == Sync {
 		return s.enterSync(e)
 	}
-	e.from, e.to, e.filed, e.missing = from, to, false, 0
+	e.from, e.to, e.inLines, e.missing = from, to, false, 0
 	if kind.writes() {
 		e.epoch = s.newest
 		s.newest.writes++
@@ -191,7 +191,7 @@ func (s *Sequence[T]) Release(e *Entry[T]) (ready []*Entry[T], owed *Epoch[T]) {
 	if e.state != going {
 		panic("order: Release of an entry that does not go")
 	}
-	s.released = s.released[:0]
+	s.started = s.started[:0]
 	e.state = absent
 	owed, e.epoch = e.epoch, nil
 	if e.kind == Sync {
@@ -202,25 +202,25 @@ func (s *Sequence[T]) Release(e *Entry[T]) (ready []*Entry[T], owed *Epoch[T]) {
 		s.wall = nil
 		for x := s.first; x != nil && s.wall == nil; x = x.next {
 			if s.admit(x) {
-				s.released = append(s.released, x)
+				s.started = append(s.started, x)
 			}
 		}
-		return s.released, nil
+		return s.started, nil
 	}
 	s.present[e.kind.side()]--
-	if e.filed {
-		s.unfile(e)
+	if e.inLines {
+		s.leaveLines(e)
 	}
 	if e.kind == Append {
 		s.leave(&s.turns)
 	}
-	if len(s.released) > 1 {
-		slices.SortFunc(s.released, func(a, b *Entry[T]) int { return cmp.Compare(a.number, b.number) })
+	if len(s.started) > 1 {
+		slices.SortFunc(s.started, func(a, b *Entry[T]) int { return cmp.Compare(a.number, b.number) })
 	}
-	if s.wall != nil && s.clear() {
-		s.release(s.wall)
+	if s.wall != nil && s.frontEmpty() {
+		s.start(s.wall)
 	}
-	return s.released, owed
+	return s.started, owed
 }
 
 // Settle counts out a write, by the Epoch that Release returned, and returns the
@@ -231,18 +231,16 @@ func (s *Sequence[T]) Settle(owed *Epoch[T]) (ready []*Entry[T]) {
 	if owed == nil {
 		return nil
 	}
-	s.released = s.released[:0]
+	s.started = s.started[:0]
 	owed.writes--
 	for s.oldest.writes == 0 && s.oldest != s.newest {
 		e := s.oldest
-		for x := e.first; x != nil; x = x.next {
-			s.release(x)
-		}
+		s.start(e.sync)
 		s.oldest = e.next
 		*e = Epoch[T]{next: s.spare}
 		s.spare = e
 	}
-	return s.released
+	return s.started
 }
 
 // enterSync closes the epoch with e, unless there is nothing to wait for.
@@ -252,14 +250,13 @@ func (s *Sequence[T]) enterSync(e *Entry[T]) (goes bool) {
 		e.state = going
 		return true
 	}
-	e.next = nil
-	n.first, n.last = e, e
-	if s.newest = s.spare; s.newest != nil {
-		s.spare, s.newest.next = s.newest.next, nil
+	n.sync = e
+	if n.next = s.spare; n.next != nil {
+		s.spare = s.spare.next
 	} else {
-		s.newest = new(Epoch[T])
+		n.next = new(Epoch[T])
 	}
-	n.next = s.newest
+	s.newest = n.next
 	return false
 }
 
@@ -268,7 +265,7 @@ func (s *Sequence[T]) enterSync(e *Entry[T]) (goes bool) {
 func (s *Sequence[T]) admit(e *Entry[T]) (goes bool) {
 	if e.kind == Exclusive {
 		s.wall = e
-		if !s.clear() {
+		if !s.frontEmpty() {
 			return false
 		}
 		e.state = going
@@ -281,7 +278,7 @@ func (s *Sequence[T]) admit(e *Entry[T]) (goes bool) {
 		s.join(&s.turns, e, s.turn)
 	}
 	if s.present[1-own] > 0 {
-		s.file(e)
+		s.lineUp(e)
 	}
 	if e.missing > 0 {
 		return false
@@ -290,13 +287,13 @@ func (s *Sequence[T]) admit(e *Entry[T]) (goes bool) {
 	return true
 }
 
-// clear reports whether nothing is in front of the wall.
-func (s *Sequence[T]) clear() bool { return s.present[direct]+s.present[cached] == 0 }
+// frontEmpty reports whether nothing is in front of the wall.
+func (s *Sequence[T]) frontEmpty() bool { return s.present[direct]+s.present[cached] == 0 }
 
-// release lets e, which waits for nothing any more, go.
-func (s *Sequence[T]) release(e *Entry[T]) {
+// start lets e go, which waited.
+func (s *Sequence[T]) start(e *Entry[T]) {
 	e.state = going
-	s.released = append(s.released, e)
+	s.started = append(s.started, e)
 }
 
 func (s *Sequence[T]) unlink(e *Entry[T]) {

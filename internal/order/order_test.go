@@ -26,14 +26,17 @@ type member struct {
 func (m *model) conflict(a, b *member) bool {
 	switch {
 	case b.kind == Sync:
-		return a.kind.writes()
+		return a.writes()
 	case a.kind == Sync, a.released:
 		return false
 	case a.kind == Exclusive, b.kind == Exclusive, a.kind == Append && b.kind == Append:
 		return true
 	}
-	return a.kind.side() != b.kind.side() && a.from/m.unit <= (b.to-1)/m.unit && b.from/m.unit <= (a.to-1)/m.unit
+	return a.direct() != b.direct() && a.from/m.unit <= (b.to-1)/m.unit && b.from/m.unit <= (a.to-1)/m.unit
 }
+
+func (a *member) direct() bool { return a.kind == Read || a.kind == Write }
+func (a *member) writes() bool { return a.kind == Write || a.kind == Cached || a.kind == Append }
 
 // ready returns those that may go and do not yet.
 func (m *model) ready() (ready []*member) {
@@ -79,7 +82,7 @@ func (r *trial) release(x *member) error {
 	got := membersOf(ready)
 	r.spare = append(r.spare, x.entry)
 	x.entry, x.owed, x.released = nil, owed, true
-	if (owed != nil) != x.kind.writes() {
+	if (owed != nil) != x.writes() {
 		return fmt.Errorf("Release of a %v owes %v", x.kind, owed)
 	}
 	if owed == nil {
@@ -224,7 +227,7 @@ func (r *trial) state() string {
 		switch {
 		case x.released:
 			b = append(b, 0)
-		case x.entry.filed:
+		case x.entry.inLines:
 			b = append(b, 1)
 		default:
 			b = append(b, 2)
@@ -233,7 +236,59 @@ func (r *trial) state() string {
 	return string(b)
 }
 
-// FuzzProgram runs programs of any length over ranges of any size.
+// TestMisuse: an entry is in one place at a time, and leaves when it has gone.
+func TestMisuse(t *testing.T) {
+	s := New[int](1)
+	var write, sync, never Entry[int]
+	s.Enter(&write, Write, 0, 1)
+	s.Enter(&sync, Sync, 0, 0)
+	for name, misuse := range map[string]func(){
+		"Enter twice":         func() { s.Enter(&write, Write, 0, 1) },
+		"Release of a waiter": func() { s.Release(&sync) },
+		"Release of nothing":  func() { s.Release(&never) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s does not panic", name)
+				}
+			}()
+			misuse()
+		}()
+	}
+	if err := s.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCheck: Check sees what has been damaged.
+func TestCheck(t *testing.T) {
+	for name, damage := range map[string]func(s *Sequence[int], goes, waits *Entry[int]){
+		"one goes too soon":    func(_ *Sequence[int], _, waits *Entry[int]) { waits.state = going },
+		"one waits for ever":   func(_ *Sequence[int], _, waits *Entry[int]) { waits.missing++ },
+		"a forgotten entry":    func(s *Sequence[int], goes, _ *Entry[int]) { s.unlink(goes) },
+		"an empty line":        func(s *Sequence[int], _, _ *Entry[int]) { s.lines.get(key{node: 7}) },
+		"a line lost":          func(s *Sequence[int], _, _ *Entry[int]) { s.lines.drop(s.lines.find(key{})) },
+		"a holder too many":    func(s *Sequence[int], _, _ *Entry[int]) { s.lines.get(key{}).holders++ },
+		"a wall that is not":   func(s *Sequence[int], goes, _ *Entry[int]) { s.wall = goes },
+		"a write counted less": func(s *Sequence[int], _, _ *Entry[int]) { s.oldest.writes = 0 },
+	} {
+		s := New[int](1)
+		var write, cached, sync Entry[int]
+		s.Enter(&write, Write, 0, 1)
+		s.Enter(&cached, Cached, 0, 2)
+		s.Enter(&sync, Sync, 0, 0)
+		if err := s.Check(); err != nil {
+			t.Fatal(err)
+		}
+		if damage(s, &write, &cached); s.Check() == nil {
+			t.Errorf("%s: Check does not see it", name)
+		}
+	}
+}
+
+// FuzzProgram runs programs of any length over ranges of any size. With -fuzz use
+// -fuzzminimizetime 10x, or most of the time goes into making programs shorter.
 func FuzzProgram(f *testing.F) {
 	for seed := range uint64(20) {
 		f.Add(program(seed, 600))
@@ -292,7 +347,7 @@ func run(p []byte) error {
 			return err
 		}
 	}
-	if len(r.list) > 0 || r.s.first != nil || r.s.lines.n != 0 || r.s.turns.holders != 0 || !r.s.clear() {
+	if len(r.list) > 0 || r.s.first != nil || r.s.lines.n != 0 || r.s.turns.holders != 0 || !r.s.frontEmpty() {
 		return fmt.Errorf("%d are left, and %d lines", len(r.list), r.s.lines.n)
 	}
 	return nil
