@@ -74,6 +74,13 @@ var flows = []struct {
 		at := rng.Int64N(1<<18) * page
 		return []Kind{Read, Write, Cached}[rng.IntN(3)], at, at + 100
 	}},
+	{"one in a hundred cached", []int{128, 4096}, func(rng *rand.Rand) (Kind, int64, int64) {
+		at := rng.Int64N(1<<18) * page
+		if rng.IntN(100) == 0 {
+			return Cached, at, at + 100
+		}
+		return Read, at, at + page
+	}},
 	{"1 MiB mixed", []int{128, 4096}, func(rng *rand.Rand) (Kind, int64, int64) {
 		at := rng.Int64N(1<<18) * page
 		return []Kind{Read, Write, Cached}[rng.IntN(3)], at, at + 1<<20

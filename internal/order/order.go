@@ -135,10 +135,10 @@ type Sequence[T any] struct {
 
 	oldest, newest, spare *Epoch[T]
 
-	turns    line[T] // of the Appends
-	turn     side    // of the last one that joined it
-	lines    lines[T]
-	started  []*Entry[T] // what the last Release or Settle returned
+	turns   line[T] // of the Appends
+	turn    side    // of the last one that joined it
+	lines   lines[T]
+	started []*Entry[T] // what the last Release or Settle returned
 }
 
 // An Epoch is the writes between two Syncs. The later one waits for it, and for

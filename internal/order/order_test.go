@@ -53,6 +53,7 @@ func (m *model) ready() (ready []*member) {
 type trial struct {
 	model
 	s     *Sequence[*member]
+	known bool              // these steps have been checked
 	spare []*Entry[*member] // a slot serves the next request as soon as it is released
 }
 
@@ -72,6 +73,13 @@ func (r *trial) enter(kind Kind, from, to int64) error {
 	r.list = append(r.list, x)
 	if goes, want := r.s.Enter(e, kind, from, to), len(r.ready()) == 1; goes != want {
 		return fmt.Errorf("Enter(%v, %d, %d) = %v", kind, from, to, goes)
+	}
+	return r.check()
+}
+
+func (r *trial) check() error {
+	if r.known {
+		return nil
 	}
 	return r.s.Check()
 }
@@ -106,7 +114,7 @@ func (r *trial) compare(what string, got []*member) error {
 	if want := r.ready(); !slices.Equal(got, want) {
 		return fmt.Errorf("%s lets %d go, want %d, or others", what, len(got), len(want))
 	}
-	return r.s.Check()
+	return r.check()
 }
 
 // end ends x as far as it has not ended.
@@ -166,8 +174,9 @@ func TestEveryState(t *testing.T) {
 		{"three of every kind and range", every, 3, 2},
 		{"four of many ranges", ranges, 4, 3},
 		{"five of every kind", kinds, 5, 4},
-		{"six that share a block or not", []letter{{Write, 0, 2}, {Cached, 1, 3}, {Append, 2, End}, {Sync, 0, 0}}, 6, 4},
-		{"six around one that is alone", []letter{{Read, 0, 2}, {Cached, 1, End}, {Exclusive, 0, 0}}, 6, 4},
+		{"six that share a block or not", []letter{{Read, 0, 2}, {Cached, 1, 3}, {Append, 2, End}}, 6, 5},
+		{"six around Syncs", []letter{{Write, 0, 1}, {Cached, 0, 4}, {Sync, 0, 0}}, 6, 4},
+		{"six around one that is alone", []letter{{Read, 0, 2}, {Read, 3, 4}, {Cached, 1, End}, {Exclusive, 0, 0}}, 6, 4},
 		{"six of one block", []letter{{Read, 0, 1}, {Cached, 0, 1}, {Append, 0, End}}, 6, 6},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -207,6 +216,7 @@ func replay(t *testing.T, alphabet []letter, steps []byte) *trial {
 	r := newTrial(1, 1)
 	for i, step := range steps {
 		var err error
+		r.known = i < len(steps)-1
 		if n := int(step) - len(alphabet); n < 0 {
 			l := alphabet[step]
 			err = r.enter(l.kind, l.from, l.to)
