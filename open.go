@@ -30,20 +30,26 @@ func Create(name string, opts ...Option) (*AsyncFile, error) {
 // OpenFile opens the named file as os.OpenFile does. O_DIRECT in flag means
 // WithDirect(DirectRequire). An option out of its range is refused, with an
 // error that answers errors.Is(err, os.ErrInvalid), before the file is touched.
-// Where it fails later, a file that O_CREATE has made stays, but none has been
-// truncated.
+// Where it fails later, a file that O_CREATE has made stays, but none that was
+// to be written has been truncated.
 func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFile, error) {
 	c, err := newConfig(opts)
 	if err != nil {
 		return nil, err
 	}
-	if aio.ODirect != 0 && flag&aio.ODirect != 0 {
+	own := flag&aio.ODirect == 0 // the flag that is to be set is not the caller's
+	if !own && flag&aio.OPath == 0 {
 		c.direct = DirectRequire
-		flag &^= aio.ODirect // set below, where a refusal can be told from other errors
+		flag &^= aio.ODirect // newFile sets it, where a refusal can be told from other errors
 	}
-	truncate := flag&os.O_TRUNC != 0 && flag&(os.O_WRONLY|os.O_RDWR) != 0
+	truncate := truncates(flag)
+	absent := false
 	if truncate {
 		flag &^= os.O_TRUNC // below, when nothing can fail any more
+		if flag&os.O_CREATE != 0 {
+			_, err := os.Stat(name)
+			absent = errors.Is(err, fs.ErrNotExist)
+		}
 	}
 	osf, err := os.OpenFile(name, flag, perm)
 	if err != nil {
@@ -54,7 +60,10 @@ func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFi
 		osf.Close()
 		return nil, err
 	}
-	if truncate && !f.seekless && f.size() > 0 {
+	f.directSet = f.directSet && own
+	// A file that is empty is truncated, too: that sets its times, and frees what
+	// was allocated behind its end. One that was made just now is not.
+	if truncate && !f.seekless && !(absent && f.size() == 0) {
 		if err := f.Truncate(0); err != nil {
 			f.Close()
 			return nil, &fs.PathError{Op: "open", Path: name, Err: errors.Unwrap(err)}
@@ -63,8 +72,17 @@ func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFi
 	return f, nil
 }
 
+// truncates reports whether flag asks for what Truncate(0) can do afterwards.
+func truncates(flag int) bool {
+	access := flag & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
+	return flag&os.O_TRUNC != 0 && flag&aio.OPath == 0 && (access == os.O_WRONLY || access == os.O_RDWR)
+}
+
 // New makes an AsyncFile of f, which belongs to it from then on: use and close
 // only the AsyncFile. Where New fails f is still the caller's, unchanged.
+//
+// Duplicates of a descriptor, in this process or others, share O_DIRECT. Where
+// WithDirect has New set it, all of them have it until Close.
 func New(f *os.File, opts ...Option) (*AsyncFile, error) {
 	if f == nil {
 		return nil, invalid("New(nil): pass an open file")
@@ -89,7 +107,7 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		barrier: newBarrier(),
 	}
 	f.appender.file = f
-	f.companion.reopen = aio.Reopen
+	f.companion.reopen, f.companion.setDirect = aio.Reopen, aio.SetDirect
 	raw, err := osf.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -98,12 +116,11 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		return nil, err
 	}
 	_, f.refuse = osf.WriteAt(nil, 0)
-	undo, err := f.setDirect(c.direct, info)
-	if err != nil {
+	if err := f.setDirect(c.direct, info); err != nil {
 		return nil, err
 	}
 	if err := f.attach(c, info); err != nil {
-		undo()
+		f.unsetDirect()
 		return nil, err
 	}
 	f.setRoutes(info)
