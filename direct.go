@@ -211,7 +211,7 @@ func (e *AlignmentError) Unwrap() []error { return []error{syscall.EINVAL, e.Err
 // permission any more, or no /proc. Such a write, and all until one can open it,
 // go through the file's own descriptor, alone on the file.
 type companion struct {
-	reopen    func(fd int) (int, error)     // aio.Reopen, but in tests
+	reopen    func(fd int) (int, error)   // aio.Reopen, but in tests
 	setDirect func(fd int, on bool) error // aio.SetDirect, but in tests
 	opened    atomic.Bool
 
