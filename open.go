@@ -72,10 +72,12 @@ func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFi
 	return f, nil
 }
 
-// truncates reports whether flag asks for what Truncate(0) can do afterwards.
+// truncates reports whether flag asks for what Truncate(0) can do afterwards. To
+// O_PATH and O_TMPFILE, which opens a new file, O_TRUNC means nothing.
 func truncates(flag int) bool {
 	access := flag & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
-	return flag&os.O_TRUNC != 0 && flag&aio.OPath == 0 && (access == os.O_WRONLY || access == os.O_RDWR)
+	return flag&os.O_TRUNC != 0 && (access == os.O_WRONLY || access == os.O_RDWR) &&
+		flag&aio.OPath == 0 && (aio.OTmpfile == 0 || flag&aio.OTmpfile != aio.OTmpfile)
 }
 
 // New makes an AsyncFile of f, which belongs to it from then on: use and close

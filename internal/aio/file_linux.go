@@ -14,8 +14,9 @@ import (
 // Flags of open(2) that package os has no name for; they have other values on
 // almost every architecture.
 const (
-	ODirect = unix.O_DIRECT
-	OPath   = unix.O_PATH
+	ODirect  = unix.O_DIRECT
+	OPath    = unix.O_PATH
+	OTmpfile = unix.O_TMPFILE // more than one bit
 )
 
 // PreadNoWait wraps preadv2(2) with RWF_NOWAIT: it reads what the page cache

@@ -6,8 +6,9 @@ import "syscall"
 
 // There are no such flags here.
 const (
-	ODirect = 0
-	OPath   = 0
+	ODirect  = 0
+	OPath    = 0
+	OTmpfile = 0
 )
 
 // errUnsupported is errors.ErrUnsupported, as syscall.Errno matches it.

@@ -34,7 +34,7 @@ func TestUnsupported(t *testing.T) {
 			t.Errorf("%s returns %v, want errors.ErrUnsupported", name, err)
 		}
 	}
-	if _, ok := DirectAlignment(0); ok || BlockSize(0) != 0 || e.FD() >= 0 || ODirect|OPath != 0 {
+	if _, ok := DirectAlignment(0); ok || BlockSize(0) != 0 || e.FD() >= 0 || ODirect|OPath|OTmpfile != 0 {
 		t.Error("something claims to be there")
 	}
 }

@@ -1,0 +1,308 @@
+package asyncfile
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
+)
+
+// bygone is how old the files are that are opened: what is younger was changed.
+var bygone = time.Date(2001, 2, 3, 4, 5, 6, 7, time.UTC)
+
+// openStates are the states in which the name may be that is opened.
+var openStates = map[string]func(name string) error{
+	"absent":   func(string) error { return nil },
+	"empty":    func(name string) error { return os.WriteFile(name, nil, 0o644) },
+	"full":     func(name string) error { return os.WriteFile(name, testPattern(10_001, 1), 0o644) },
+	"one page": func(name string) error { return os.WriteFile(name, testPattern(4096, 1), 0o666) },
+	"allocated behind the end": func(name string) error {
+		return errors.Join(os.WriteFile(name, []byte("short"), 0o644), keepSize(name))
+	},
+	"empty, allocated": func(name string) error {
+		return errors.Join(os.WriteFile(name, nil, 0o644), keepSize(name))
+	},
+	"sparse": func(name string) error { return errors.Join(os.WriteFile(name, nil, 0o644), os.Truncate(name, 1<<20)) },
+	"set-user-ID": func(name string) error {
+		return errors.Join(os.WriteFile(name, []byte("#!"), 0o644), os.Chmod(name, 0o755|fs.ModeSetuid|fs.ModeSetgid))
+	},
+	"read-only":  func(name string) error { return os.WriteFile(name, []byte("text"), 0o444) },
+	"write-only": func(name string) error { return os.WriteFile(name, []byte("text"), 0o222) },
+	"no mode":    func(name string) error { return os.WriteFile(name, []byte("text"), 0) },
+	"directory":  func(name string) error { return os.Mkdir(name, 0o755) },
+	"link": func(name string) error {
+		return errors.Join(os.WriteFile(name+".to", testPattern(5000, 1), 0o644), os.Symlink(filepath.Base(name)+".to", name))
+	},
+	"link to nothing": func(name string) error { return os.Symlink(filepath.Base(name)+".to", name) },
+	"link to itself":  func(name string) error { return os.Symlink(filepath.Base(name), name) },
+	"link to a directory": func(name string) error {
+		return errors.Join(os.Mkdir(name+".to", 0o755), os.Symlink(filepath.Base(name)+".to", name))
+	},
+	"second name": func(name string) error {
+		return errors.Join(os.WriteFile(name+".to", testPattern(5000, 1), 0o644), os.Link(name+".to", name))
+	},
+	"FIFO": func(name string) error { return exec.Command("mkfifo", name).Run() },
+	"null": func(name string) error { return os.Symlink(os.DevNull, name) },
+	"proc": func(name string) error { return os.Symlink("/proc/self/limits", name) },
+}
+
+// keepSize allocates blocks for a file behind its end.
+func keepSize(name string) error {
+	if err := exec.Command("fallocate", "-n", "-l", "65536", name).Run(); err != nil {
+		return fmt.Errorf("fallocate: %w", err)
+	}
+	return nil
+}
+
+// openFlags are what an opening may have. Where the system has no such flag, or
+// this does not know its number, it is 0.
+var openFlags = []int{
+	os.O_CREATE, os.O_TRUNC, os.O_EXCL, os.O_APPEND, os.O_SYNC, syscall.O_NONBLOCK, aio.OPath, aio.ODirect,
+	linuxFlag(0o400000),   // O_NOFOLLOW
+	linuxFlag(0o200000),   // O_DIRECTORY
+	linuxFlag(0o20200000), // O_TMPFILE
+	linuxFlag(0o1000000),  // O_NOATIME
+}
+
+// linuxFlag returns a number of asm-generic/fcntl.h, where it is right.
+func linuxFlag(flag int) int {
+	if runtime.GOOS == "linux" && slices.Contains([]string{"amd64", "386", "riscv64", "loong64", "s390x"}, runtime.GOARCH) {
+		return flag
+	}
+	return 0
+}
+
+// An opening is one case: what is there, how it is opened, and what is done then.
+type opening struct {
+	state string
+	flag  int
+	perm  fs.FileMode
+	opts  string
+	calls []int // of openCalls
+}
+
+// openOptions are the options to open with; what they are called begins with
+// "direct" where they ask for O_DIRECT.
+var openOptions = map[string][]Option{
+	"none":        nil,
+	"pool":        {WithBackend(BackendPool)},
+	"AIO":         {WithBackend(BackendAIO)},
+	"direct":      {WithDirect(DirectPrefer)},
+	"direct pool": {WithDirect(DirectPrefer), WithBackend(BackendPool)},
+}
+
+// openCalls are made on what was opened.
+var openCalls = []func(f osMethods) []any{
+	func(f osMethods) []any { n, err := f.Read(make([]byte, 7)); return list(n, err) },
+	func(f osMethods) []any { n, err := f.Write([]byte("seven.")); return list(n, err) },
+	func(f osMethods) []any { n, err := f.ReadAt(make([]byte, 100), 9_950); return list(n, err) },
+	func(f osMethods) []any { n, err := f.WriteAt([]byte("at"), 4_095); return list(n, err) },
+	func(f osMethods) []any { return list(f.Truncate(4_100)) },
+	func(f osMethods) []any { return list(f.Truncate(0)) },
+	func(f osMethods) []any { return list(f.Sync()) },
+	func(f osMethods) []any { n, err := f.Seek(0, io.SeekEnd); return list(n, err) },
+	func(f osMethods) []any { names, err := f.Readdirnames(1); return list(names, err) },
+	func(f osMethods) []any { return list(f.Chmod(0o640)) }, // the last
+}
+
+// sorted returns the keys of m in order, so that a seed means the same.
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func randomOpening(rng *rand.Rand) (o opening) {
+	pick := func(keys []string) string { return keys[rng.IntN(len(keys))] }
+	o.state, o.opts = pick(sorted(openStates)), pick(sorted(openOptions))
+	o.flag = []int{os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_RDWR}[min(rng.IntN(10), 9)%10*4/10]
+	for _, flag := range openFlags {
+		likely := 10
+		if flag == os.O_CREATE || flag == os.O_TRUNC {
+			likely = 2
+		}
+		if rng.IntN(likely) == 0 {
+			o.flag |= flag
+		}
+	}
+	o.perm = []fs.FileMode{0o666, 0o600, 0o444, 0o755, 0, 0o4755, 0o666 | fs.ModeSticky, 0o700 | fs.ModeSetuid}[rng.IntN(8)]
+	for range rng.IntN(4) {
+		o.calls = append(o.calls, rng.IntN(len(openCalls)))
+	}
+	switch o.state {
+	case "FIFO":
+		o.flag |= syscall.O_NONBLOCK
+		o.calls = nil // they would wait for its other end
+	case "null", "proc":
+		// These are everybody's: no call may change them.
+		o.calls = slices.DeleteFunc(o.calls, func(call int) bool { return call == len(openCalls)-1 })
+	}
+	if aio.ODirect != 0 && o.flag&aio.ODirect != 0 {
+		o.calls = nil // os.File leaves alignment to its caller
+	}
+	return o
+}
+
+func (o opening) String() string {
+	return fmt.Sprintf("%s, flags %#o, mode %v, options %s, calls %v", o.state, o.flag, o.perm, o.opts, o.calls)
+}
+
+// TestDifferentialOpen opens files in all states with all flags, with os.OpenFile and
+// with OpenFile, and compares the errors, and what there is of and about the file
+// then, and after some calls, and after Close.
+func TestDifferentialOpen(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the states are those of Linux")
+	}
+	home := t.TempDir()
+	t.Chdir(home) // and back at the end
+	differentialOpen(t, home)
+}
+
+// TestDifferentialOpenUnprivileged is TestDifferentialOpen for whom permissions are for.
+func TestDifferentialOpenUnprivileged(t *testing.T) {
+	needRoot(t)
+	inShell(t, asNobody, func(t *testing.T, dir string) {
+		t.Chdir(dir)
+		differentialOpen(t, dir)
+	})
+}
+
+func differentialOpen(t *testing.T, home string) {
+	seed := differentialSeed(t)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	opened, steps := 0, differentialSteps(t)/8
+	for step := range steps {
+		o := randomOpening(rng)
+		var seen [2][]any
+		for i, open := range []func() (osMethods, error){
+			func() (osMethods, error) { return os.OpenFile("f", o.flag, o.perm) },
+			func() (osMethods, error) {
+				f, err := OpenFile("f", o.flag, o.perm, openOptions[o.opts]...)
+				return f.File(), err
+			},
+		} {
+			dir := filepath.Join(home, fmt.Sprint(step, i))
+			if err := errors.Join(os.Mkdir(dir, 0o755), os.Chdir(dir), openStates[o.state]("f")); err != nil {
+				t.Fatalf("%v: %v", o, err)
+			}
+			seen[i] = o.run(t, open)
+			if err := errors.Join(os.Chdir(home), os.RemoveAll(dir)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if seen[0][0] == nil {
+			opened++
+		}
+		if o.compare(t, seen[1], seen[0]); t.Failed() {
+			t.Fatalf("step %d: %v", step, o)
+		}
+	}
+	t.Logf("%d of %d openings succeeded, without a difference", opened, steps)
+}
+
+// run opens f and makes the calls, and returns all that can be seen.
+func (o opening) run(t *testing.T, open func() (osMethods, error)) (seen []any) {
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed, accessed := map[string]any{}, map[string]any{} // the ctime and atime of each file before
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode()&fs.ModeSymlink == 0 {
+			if err := os.Chtimes(e.Name(), bygone, bygone); err != nil {
+				t.Fatal(err)
+			}
+			info, _ = os.Lstat(e.Name())
+			changed[e.Name()], accessed[e.Name()] = statField(info, "Ctim"), statField(info, "Atim")
+		}
+	}
+	called := 0 // calls that were made
+	look := func() {
+		entries, err := os.ReadDir(".")
+		seen = append(seen, len(entries), err)
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen = append(seen, e.Name(), info.Mode(), info.Size(), statField(info, "Nlink"), statField(info, "Uid"), statField(info, "Gid"))
+			if info.Mode().IsRegular() {
+				seen = append(seen, info.ModTime().Equal(bygone), statField(info, "Ctim") == changed[e.Name()])
+				if called == 0 {
+					seen = append(seen, reflect.DeepEqual(statField(info, "Atim"), accessed[e.Name()]))
+				}
+			}
+		}
+	}
+	f, err := open()
+	seen = append(seen, err)
+	look()
+	if err != nil {
+		return seen
+	}
+	if info, err := f.Stat(); err == nil {
+		seen = append(seen, info.Name(), info.Mode(), info.Size(), statField(info, "Blocks"))
+	}
+	cursor, err := f.Seek(0, io.SeekCurrent)
+	seen = append(seen, cursor, err)
+	if raw, err := f.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) {
+			flags, err := aio.StatusFlags(int(fd))
+			if strings.HasPrefix(o.opts, "direct") {
+				flags &^= aio.ODirect
+			}
+			seen = append(seen, flags, err)
+		})
+	}
+	for _, call := range o.calls {
+		seen = append(seen, results(f, openCalls[call])...)
+		called++
+	}
+	look()
+	seen = append(seen, f.Close(), f.Close())
+	look()
+	if info, err := os.Stat("f"); err == nil && info.Mode().IsRegular() {
+		data, err := os.ReadFile("f")
+		seen = append(seen, len(data), crc32.ChecksumIEEE(data), err)
+	}
+	return seen
+}
+
+// statField returns a field of what stat(2) says, nil where it has no such.
+func statField(info fs.FileInfo, name string) any {
+	v := reflect.ValueOf(info.Sys())
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return nil
+	}
+	if v = v.Elem().FieldByName(name); !v.IsValid() {
+		return nil
+	}
+	return v.Interface()
+}
+
+// compare compares what was seen.
+func (o opening) compare(t *testing.T, got, want []any) {
+	gotErr, _ := got[0].(error)
+	wantErr, _ := want[0].(error)
+	if aio.ODirect != 0 && o.flag&aio.ODirect != 0 && errors.Is(gotErr, errors.ErrUnsupported) && errors.Is(gotErr, syscall.EINVAL) {
+		// Refused with more words than EINVAL, and also a pipe, to which the flag
+		// means something else.
+		if !errors.Is(wantErr, syscall.EINVAL) && o.state != "FIFO" {
+			t.Errorf("error %v, os.OpenFile has %v", gotErr, wantErr)
+		}
+		return
+	}
+	sameResults(t, got, want)
+}
