@@ -160,7 +160,8 @@ func WithWorkers(n int) Option {
 }
 
 // WithDirect sets whether the file bypasses the page cache. Default DirectOff;
-// O_DIRECT among the flags of OpenFile means DirectRequire.
+// O_DIRECT among the flags of OpenFile means DirectRequire. Close takes back what
+// was set.
 func WithDirect(m DirectMode) Option {
 	return func(c *config) {
 		c.direct, c.directSet = m, true
