@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -173,7 +174,7 @@ func TestDifferentialOpen(t *testing.T) {
 // TestDifferentialOpenUnprivileged is TestDifferentialOpen for whom permissions are for.
 func TestDifferentialOpenUnprivileged(t *testing.T) {
 	needRoot(t)
-	inShell(t, asNobody, func(t *testing.T, dir string) {
+	inShell(t, "umask 027; "+asNobody, func(t *testing.T, dir string) {
 		t.Chdir(dir)
 		differentialOpen(t, dir)
 	})
@@ -185,70 +186,49 @@ func differentialOpen(t *testing.T, home string) {
 	opened, steps := 0, differentialSteps(t)/8
 	for step := range steps {
 		o := randomOpening(rng)
-		var seen [2][]any
-		for i, open := range []func() (osMethods, error){
-			func() (osMethods, error) { return os.OpenFile("f", o.flag, o.perm) },
-			func() (osMethods, error) {
+		want := in(t, home, o.state, func() []any {
+			return o.run(t, func() (osMethods, error) { return os.OpenFile("f", o.flag, o.perm) })
+		})
+		got := in(t, home, o.state, func() []any {
+			return o.run(t, func() (osMethods, error) {
 				f, err := OpenFile("f", o.flag, o.perm, openOptions[o.opts]...)
 				return f.File(), err
-			},
-		} {
-			dir := filepath.Join(home, fmt.Sprint(step, i))
-			if err := errors.Join(os.Mkdir(dir, 0o755), os.Chdir(dir), openStates[o.state]("f")); err != nil {
-				t.Fatalf("%v: %v", o, err)
-			}
-			seen[i] = o.run(t, open)
-			if err := errors.Join(os.Chdir(home), os.RemoveAll(dir)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if seen[0][0] == nil {
+			})
+		})
+		if want[0] == nil {
 			opened++
 		}
-		if o.compare(t, seen[1], seen[0]); t.Failed() {
+		if o.compare(t, got, want); t.Failed() {
 			t.Fatalf("step %d: %v", step, o)
 		}
 	}
 	t.Logf("%d of %d openings succeeded, without a difference", opened, steps)
 }
 
+// in runs body in a directory, with f in the given state there, that is gone
+// afterwards.
+func in(t *testing.T, home, state string, body func() []any) []any {
+	t.Helper()
+	dir := filepath.Join(home, "here")
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.Chdir(dir), openStates[state]("f")); err != nil {
+		t.Fatalf("%s: %v", state, err)
+	}
+	defer func() {
+		if err := errors.Join(os.Chdir(home), os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+	}()
+	return body()
+}
+
 // run opens f and makes the calls, and returns all that can be seen.
 func (o opening) run(t *testing.T, open func() (osMethods, error)) (seen []any) {
-	entries, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed, accessed := map[string]any{}, map[string]any{} // the ctime and atime of each file before
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && info.Mode()&fs.ModeSymlink == 0 {
-			if err := os.Chtimes(e.Name(), bygone, bygone); err != nil {
-				t.Fatal(err)
-			}
-			info, _ = os.Lstat(e.Name())
-			changed[e.Name()], accessed[e.Name()] = statField(info, "Ctim"), statField(info, "Atim")
-		}
-	}
-	called := 0 // calls that were made
-	look := func() {
-		entries, err := os.ReadDir(".")
-		seen = append(seen, len(entries), err)
-		for _, e := range entries {
-			info, err := e.Info()
-			if err != nil {
-				t.Fatal(err)
-			}
-			seen = append(seen, e.Name(), info.Mode(), info.Size(), statField(info, "Nlink"), statField(info, "Uid"), statField(info, "Gid"))
-			if info.Mode().IsRegular() {
-				seen = append(seen, info.ModTime().Equal(bygone), statField(info, "Ctim") == changed[e.Name()])
-				if called == 0 {
-					seen = append(seen, reflect.DeepEqual(statField(info, "Atim"), accessed[e.Name()]))
-				}
-			}
-		}
-	}
+	accessed := age(t)
 	f, err := open()
-	seen = append(seen, err)
-	look()
+	seen = append(list(err), look(t)...)
+	for _, e := range accessed { // later calls read
+		seen = append(seen, e())
+	}
 	if err != nil {
 		return seen
 	}
@@ -268,14 +248,59 @@ func (o opening) run(t *testing.T, open func() (osMethods, error)) (seen []any) 
 	}
 	for _, call := range o.calls {
 		seen = append(seen, results(f, openCalls[call])...)
-		called++
 	}
-	look()
+	seen = append(seen, look(t)...)
 	seen = append(seen, f.Close(), f.Close())
-	look()
+	seen = append(seen, look(t)...)
 	if info, err := os.Stat("f"); err == nil && info.Mode().IsRegular() {
 		data, err := os.ReadFile("f")
 		seen = append(seen, len(data), crc32.ChecksumIEEE(data), err)
+	}
+	return seen
+}
+
+// age makes what is in the current directory old, and returns functions that
+// tell whether it was read since.
+func age(t *testing.T) (accessed []func() bool) {
+	t.Helper()
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Type()&fs.ModeSymlink != 0 {
+			continue // would age what it leads to
+		}
+		if err := os.Chtimes(e.Name(), bygone, bygone); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.Lstat(e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		accessed = append(accessed, func() bool {
+			info, err := os.Lstat(e.Name())
+			return err == nil && !reflect.DeepEqual(statField(info, "Atim"), statField(before, "Atim"))
+		})
+	}
+	return accessed
+}
+
+// madeUp is what CreateTemp puts into a name.
+var madeUp = regexp.MustCompile("[0-9]{2,}")
+
+// look returns what there is to see in the current directory.
+func look(t *testing.T) (seen []any) {
+	t.Helper()
+	entries, err := os.ReadDir(".")
+	seen = list(len(entries), err)
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, madeUp.ReplaceAllString(e.Name(), "#"), info.Mode(), info.Size(), info.ModTime().Equal(bygone),
+			statField(info, "Nlink"), statField(info, "Uid"), statField(info, "Gid"))
 	}
 	return seen
 }
@@ -305,4 +330,95 @@ func (o opening) compare(t *testing.T, got, want []any) {
 		return
 	}
 	sameResults(t, got, want)
+}
+
+// TestDifferentialFiles compares WriteFile, ReadFile, CreateTemp and what DirFS
+// has with package os, on files in all states.
+func TestDifferentialFiles(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the states are those of Linux")
+	}
+	home := t.TempDir()
+	t.Chdir(home) // and back at the end
+	differentialFiles(t, home)
+}
+
+// TestDifferentialFilesUnprivileged is TestDifferentialFiles for whom permissions
+// are for.
+func TestDifferentialFilesUnprivileged(t *testing.T) {
+	needRoot(t)
+	inShell(t, "umask 027; "+asNobody, func(t *testing.T, dir string) {
+		t.Chdir(dir)
+		differentialFiles(t, dir)
+	})
+}
+
+func differentialFiles(t *testing.T, home string) {
+	rng := rand.New(rand.NewPCG(differentialSeed(t), 1))
+	steps := differentialSteps(t) / 16
+	for step := range steps {
+		o := randomOpening(rng)
+		if o.state == "FIFO" {
+			continue // has no second end
+		}
+		size := []int{0, 1, 511, 4096, 4097, 10_001, 100_000, 300_001}[rng.IntN(8)]
+		name := []string{"f", "f", "f", "f/g", "nowhere/f", "", ".", "f\x00"}[rng.IntN(8)]
+		pattern := []string{"made", "made*", "made*.txt", "f/made*", ""}[rng.IntN(5)]
+		theirs, ours := os.DirFS("."), DirFS(".", openOptions[o.opts]...)
+		fsys := func(fsys fs.FS, f func(fsys fs.FS, name string) []any) func() []any {
+			return func() []any { return f(fsys, name) }
+		}
+		readDir := func(fsys fs.FS, name string) []any {
+			entries, err := fs.ReadDir(fsys, name)
+			return list(fmt.Sprint(entries), err)
+		}
+		readFile := func(fsys fs.FS, name string) []any {
+			data, err := fs.ReadFile(fsys, name)
+			return list(data, err)
+		}
+		walk := func(fsys fs.FS, name string) []any {
+			seen := list()
+			err := fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
+				seen = append(seen, path, fmt.Sprint(d), err)
+				return nil
+			})
+			return append(seen, err)
+		}
+		made := func(f osMethods, err error) []any {
+			if err != nil {
+				return list("", errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR))
+			}
+			defer f.Close()
+			n, err := f.Write(make([]byte, 100))
+			dir, base := filepath.Split(f.Name())
+			return list(dir, madeUp.ReplaceAllString(base, "#"), n, err)
+		}
+		pairs := [][2]func() []any{
+			{
+				func() []any { return list(os.WriteFile(name, testPattern(size, 1), o.perm)) },
+				func() []any { return list(WriteFile(name, testPattern(size, 1), o.perm, openOptions[o.opts]...)) },
+			}, {
+				func() []any { data, err := os.ReadFile(name); return list(data, err) },
+				func() []any { data, err := ReadFile(name, openOptions[o.opts]...); return list(data, err) },
+			}, {
+				func() []any { f, err := os.CreateTemp(".", pattern); return made(f, err) },
+				func() []any { f, err := CreateTemp(".", pattern, openOptions[o.opts]...); return made(f.File(), err) },
+			},
+			{fsys(theirs, readDir), fsys(ours, readDir)},
+			{fsys(theirs, readFile), fsys(ours, readFile)},
+			{fsys(theirs, walk), fsys(ours, walk)},
+		}
+		which := rng.IntN(len(pairs))
+		var seen [2][]any
+		for i, call := range pairs[which] {
+			seen[i] = in(t, home, o.state, func() []any {
+				age(t)
+				return append(call(), look(t)...)
+			})
+		}
+		if sameResults(t, seen[1], seen[0]); t.Failed() {
+			t.Fatalf("step %d: pair %d of %q, %q, %d bytes; %v", step, which, name, pattern, size, o)
+		}
+	}
+	t.Logf("%d calls without a difference", steps)
 }
