@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
@@ -37,9 +38,8 @@ func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFi
 	if err != nil {
 		return nil, err
 	}
-	own := flag&aio.ODirect == 0 // the flag that is to be set is not the caller's
-	if !own && flag&aio.OPath == 0 {
-		c.direct = DirectRequire
+	if flag&aio.ODirect != 0 && flag&aio.OPath == 0 {
+		c.direct, c.keepDirect = DirectRequire, true
 		flag &^= aio.ODirect // newFile sets it, where a refusal can be told from other errors
 	}
 	truncate := truncates(flag)
@@ -60,7 +60,6 @@ func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFi
 		osf.Close()
 		return nil, err
 	}
-	f.directSet = f.directSet && own
 	// A file that is empty is truncated, too: that sets its times, and frees what
 	// was allocated behind its end. One that was made just now is not.
 	if truncate && !f.seekless && !(absent && f.size() == 0) {
@@ -84,7 +83,9 @@ func truncates(flag int) bool {
 // only the AsyncFile. Where New fails f is still the caller's, unchanged.
 //
 // Duplicates of a descriptor, in this process or others, share O_DIRECT. Where
-// WithDirect has New set it, all of them have it until Close.
+// WithDirect has New set it, all of them have it until Close. Of two AsyncFiles on
+// duplicates the one that set it takes it back; the other goes on, through the
+// page cache.
 func New(f *os.File, opts ...Option) (*AsyncFile, error) {
 	if f == nil {
 		return nil, invalid("New(nil): pass an open file")
@@ -125,10 +126,25 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		f.unsetDirect()
 		return nil, err
 	}
+	f.directSet = f.directSet && !c.keepDirect
 	f.setRoutes(info)
 	f.initView(capable(info))
-	f.cleanup = runtime.AddCleanup(f, func(release func() error) { go release() }, f.release)
+	f.cleanup = runtime.AddCleanup(f, leftBehind.release, leftBehind{raw, f.directSet, f.release})
 	return f, nil
+}
+
+// leftBehind is what remains of an AsyncFile that was dropped without Close.
+type leftBehind struct {
+	raw       syscall.RawConn // keeps the file open until then
+	directSet bool
+	ring      func() error // gives the Ring back
+}
+
+func (l leftBehind) release() {
+	if l.directSet {
+		l.raw.Control(func(fd uintptr) { aio.SetDirect(int(fd), false) })
+	}
+	go l.ring()
 }
 
 // privateDepth is the queue depth of the Ring of a file that shares none.

@@ -98,9 +98,10 @@ type config struct {
 	workers int
 	shaped  string
 
-	directSet bool
-	setup     func(depth int) (aio.Context, error) // aio.Setup, but in tests
-	errs      []error
+	directSet  bool
+	keepDirect bool                                 // O_DIRECT is the caller's own, and stays set after Close
+	setup      func(depth int) (aio.Context, error) // aio.Setup, but in tests
+	errs       []error
 }
 
 // WithRing has the file's operations go through r, which is the caller's to

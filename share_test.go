@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
@@ -62,6 +63,25 @@ func TestDirectTakenBack(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestDirectTakenBackFromDropped: an AsyncFile that nobody closed leaves no trace
+// either, once it is collected.
+func TestDirectTakenBackFromDropped(t *testing.T) {
+	inShell(t, `exec 3<>"$D/file" 4<&3; exec "$0" "$@"`, func(t *testing.T, dir string) {
+		func() {
+			f, err := New(os.NewFile(3, "dropped"), WithDirect(DirectPrefer))
+			if err != nil || !f.Direct() {
+				t.Skip(err)
+			}
+			wantDirect(t, f, true)
+		}()
+		eventually(t, "O_DIRECT is taken back", func() bool {
+			runtime.GC()
+			flags, err := aio.StatusFlags(4)
+			return err == nil && flags&aio.ODirect == 0
+		})
+	})
 }
 
 // TestDirectFlagStays: who opens a file with O_DIRECT in the flags has it, as with
