@@ -337,6 +337,17 @@ func TestCompanionRefused(t *testing.T) {
 			}
 			check(t, f, true)
 		})
+		t.Run("O_TMPFILE", func(t *testing.T) {
+			if aio.OTmpfile == 0 {
+				t.Skip("there is no O_TMPFILE")
+			}
+			f, err := OpenFile(t.TempDir(), os.O_RDWR|aio.OTmpfile, 0o600, opts...)
+			if err != nil {
+				t.Skip(err)
+			}
+			defer f.Close()
+			check(t, f, true)
+		})
 		t.Run("write-only", func(t *testing.T) {
 			f, err := OpenFile(filepath.Join(t.TempDir(), "file"), os.O_WRONLY|os.O_CREATE, 0o600, opts...)
 			if err != nil {

@@ -298,12 +298,11 @@ func (f *AsyncFile) writeAlone(op *Op, want, done int, why error) (n int, err er
 			return 0, f.alignmentError(op, want, errors.Join(why, e))
 		}
 		n, err = f.write(f.osf, f.fd, op, done)
-		back, _ := f.hasDirect()
-		if direct && !back {
-			f.companion.setDirect(f.fd, true) // as it was: the file system took it before
+		if direct {
+			f.companion.setDirect(f.fd, true) // the file system took it before
 		}
-		if n > 0 || !back || !errors.Is(err, syscall.EINVAL) {
-			return n, err
+		if n > 0 || !errors.Is(err, syscall.EINVAL) {
+			break
 		}
 	}
 	return n, err
@@ -325,19 +324,20 @@ func (f *AsyncFile) alignmentError(op *Op, want int, why error) error {
 }
 
 // flush leaves no dirty page of the range behind, nor a clean one where that can
-// be helped: direct I/O would have to, in io_submit. A failure that it returns,
-// fsync(2) of the file tells as well.
+// be helped: direct I/O would have to, in io_submit. It takes no failure away
+// from the descriptor whose fsync(2) is to tell it. On the companion it is quicker:
+// aio.Flush holds up those who write to the page cache meanwhile (inode lock).
 func (f *AsyncFile) flush(off, n int64) error {
 	if n <= 0 {
 		return nil
 	}
 	page := int64(bufferAlign)
 	from, to := off-off%page, (off+n+page-1)/page*page
-	err := aio.Flush(f.fd, from, to-from)
-	if errors.Is(err, errors.ErrUnsupported) {
-		if err = nil; f.companion.ready() {
-			err = aio.WriteBack(f.companion.fd, from, to-from)
-		}
+	var err error
+	if f.companion.ready() {
+		err = aio.WriteBack(f.companion.fd, from, to-from)
+	} else if err = aio.Flush(f.fd, from, to-from); errors.Is(err, errors.ErrUnsupported) {
+		err = nil // then direct I/O does it
 	}
 	aio.Uncache(f.fd, from, to-from)
 	return err

@@ -287,8 +287,8 @@ func Reopen(fd int) (int, error) {
 // cache and the metadata stay as they are. A file system that cannot do it
 // returns EOPNOTSUPP.
 //
-// What fails is left for fsync(2) of fd to tell, too: sync_file_range(2) would
-// take it away, since the kernel tells each open file of each failure once
+// What fails is left for fsync(2) of fd to tell, too. WriteBack would take it
+// away, since the kernel tells each open file of each failure once
 // (file_check_and_advance_wb_err, mm/filemap.c). So this is FIEMAP_FLAG_SYNC of
 // ioctl_fiemap(2), whose own purpose, to list extents, is of no interest here.
 // Before Linux 5.8 it flushes the whole file and returns no failure.
@@ -317,14 +317,19 @@ const (
 )
 
 // WriteBack is Flush with sync_file_range(2), or where there is none with
-// fdatasync(2), for file systems that have no other way. It takes failures away
-// from a later fsync(2) of fd: never to be called on a descriptor that somebody
-// else relies on.
+// fdatasync(2). It takes failures away from a later fsync(2) of fd, so it is for a
+// descriptor whose fsync nobody relies on. It returns also a failure of before that
+// the open file was not told yet.
 func WriteBack(fd int, off, size int64) error {
 	const flags = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-	err := ignoringEINTR(func() error { return unix.SyncFileRange(fd, off, size, flags) })
-	if err == unix.ENOSYS || err == unix.EPERM || err == unix.EINVAL {
+	call := func() error { return unix.SyncFileRange(fd, off, size, flags) }
+	err := ignoringEINTR(call)
+	switch err {
+	case nil:
+	case unix.ENOSYS, unix.EPERM, unix.EINVAL:
 		return Fdatasync(fd)
+	default:
+		ignoringEINTR(call) // a failure of before has ended it before it wrote
 	}
 	return err
 }

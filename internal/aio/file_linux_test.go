@@ -289,22 +289,30 @@ func TestSize(t *testing.T) {
 
 // TestReopenNameless: a file that never had a name is opened, not another one.
 func TestReopenNameless(t *testing.T) {
-	fd, err := unix.Open(t.TempDir(), unix.O_RDWR|unix.O_TMPFILE, 0o600)
-	if err != nil {
-		t.Skipf("no O_TMPFILE: %v", err)
-	}
-	defer unix.Close(fd)
-	again, err := Reopen(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(again)
-	if _, err := Pwrite(again, []byte("text"), 0); err != nil {
-		t.Fatal(err)
-	}
-	p := make([]byte, 5)
-	if n, err := Pread(fd, p, 0); n != 4 || err != nil || string(p[:n]) != "text" {
-		t.Errorf("read %q, %v", p[:n], err)
+	dir := t.TempDir()
+	for what, open := range map[string]func() (int, error){
+		"O_TMPFILE": func() (int, error) { return unix.Open(dir, unix.O_RDWR|unix.O_TMPFILE, 0o600) },
+		"memfd":     func() (int, error) { return unix.MemfdCreate("memfd", 0) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			fd, err := open()
+			if err != nil {
+				t.Skip(err)
+			}
+			defer unix.Close(fd)
+			again, err := Reopen(fd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(again)
+			if _, err := Pwrite(again, []byte("text"), 0); err != nil {
+				t.Fatal(err)
+			}
+			p := make([]byte, 5)
+			if n, err := Pread(fd, p, 0); n != 4 || err != nil || string(p[:n]) != "text" {
+				t.Errorf("read %q, %v", p[:n], err)
+			}
+		})
 	}
 }
 
