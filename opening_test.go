@@ -57,10 +57,28 @@ var openStates = map[string]func(name string) error{
 	"second name": func(name string) error {
 		return errors.Join(os.WriteFile(name+".to", testPattern(5000, 1), 0o644), os.Link(name+".to", name))
 	},
-	"FIFO": func(name string) error { return exec.Command("mkfifo", name).Run() },
+	"FIFO":                func(name string) error { return exec.Command("mkfifo", name).Run() },
+	"another's, readable": func(name string) error { return os.Symlink(theirs("0644"), name) },
+	"another's, closed":   func(name string) error { return os.Symlink(theirs("0600"), name) },
+	"another's, writable": func(name string) error {
+		os.WriteFile(theirs("0666"), testPattern(5000, 2), 0) // if there is one
+		return os.Symlink(theirs("0666"), name)
+	},
 	"null": func(name string) error { return os.Symlink(os.DevNull, name) },
 	"proc": func(name string) error { return os.Symlink("/proc/self/limits", name) },
 }
+
+// asNobodyAmongOthers begins a process without privileges, for which there are
+// files of somebody else's, with the modes that their names say.
+const asNobodyAmongOthers = `mkdir "$D/theirs"
+for mode in 0644 0600 0666; do
+  echo theirs >"$D/theirs/$mode"
+  chmod $mode "$D/theirs/$mode"
+done
+umask 027; ` + asNobody
+
+// theirs is the file of somebody else with such a mode.
+func theirs(mode string) string { return filepath.Join(os.Getenv("D"), "theirs", mode) }
 
 // keepSize allocates blocks for a file behind its end.
 func keepSize(name string) error {
@@ -174,7 +192,7 @@ func TestDifferentialOpen(t *testing.T) {
 // TestDifferentialOpenUnprivileged is TestDifferentialOpen for whom permissions are for.
 func TestDifferentialOpenUnprivileged(t *testing.T) {
 	needRoot(t)
-	inShell(t, "umask 027; "+asNobody, func(t *testing.T, dir string) {
+	inShell(t, asNobodyAmongOthers, func(t *testing.T, dir string) {
 		t.Chdir(dir)
 		differentialOpen(t, dir)
 	})
@@ -347,7 +365,7 @@ func TestDifferentialFiles(t *testing.T) {
 // are for.
 func TestDifferentialFilesUnprivileged(t *testing.T) {
 	needRoot(t)
-	inShell(t, "umask 027; "+asNobody, func(t *testing.T, dir string) {
+	inShell(t, asNobodyAmongOthers, func(t *testing.T, dir string) {
 		t.Chdir(dir)
 		differentialFiles(t, dir)
 	})
