@@ -42,13 +42,12 @@ func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFi
 		c.direct, c.keepDirect = DirectRequire, true
 		flag &^= aio.ODirect // newFile sets it, where a refusal can be told from other errors
 	}
-	truncate := truncates(flag)
-	absent := false
-	if truncate {
-		flag &^= os.O_TRUNC // below, when nothing can fail any more
+	if truncates(flag) {
+		flag &^= os.O_TRUNC
+		c.truncate = true
 		if flag&os.O_CREATE != 0 {
 			_, err := os.Stat(name)
-			absent = errors.Is(err, fs.ErrNotExist)
+			c.absent = errors.Is(err, fs.ErrNotExist)
 		}
 	}
 	osf, err := os.OpenFile(name, flag, perm)
@@ -60,18 +59,10 @@ func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFi
 		osf.Close()
 		return nil, err
 	}
-	// A file that is empty is truncated, too: that sets its times, and frees what
-	// was allocated behind its end. One that was made just now is not.
-	if truncate && !f.seekless && !(absent && f.size() == 0) {
-		if err := f.Truncate(0); err != nil {
-			f.Close()
-			return nil, &fs.PathError{Op: "open", Path: name, Err: errors.Unwrap(err)}
-		}
-	}
 	return f, nil
 }
 
-// truncates reports whether flag asks for what Truncate(0) can do afterwards. To
+// truncates reports whether flag asks for what ftruncate(2) can do afterwards. To
 // O_PATH and O_TMPFILE, which opens a new file, O_TRUNC means nothing.
 func truncates(flag int) bool {
 	access := flag & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
@@ -127,10 +118,28 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		return nil, err
 	}
 	f.directSet = f.directSet && !c.keepDirect
+	if info, err = f.truncateAtOpen(c, info); err != nil {
+		f.unsetDirect()
+		f.release()
+		return nil, err
+	}
 	f.setRoutes(info)
 	f.initView(capable(info))
 	f.cleanup = runtime.AddCleanup(f, leftBehind.release, leftBehind{raw, f.directSet, f.release})
 	return f, nil
+}
+
+// truncateAtOpen does what O_TRUNC would have done, now that nothing else can fail. A
+// file that is empty is truncated, too: that sets its times, and frees what was
+// allocated behind its end. One that was made just now is not.
+func (f *AsyncFile) truncateAtOpen(c *config, info os.FileInfo) (os.FileInfo, error) {
+	if !c.truncate || !info.Mode().IsRegular() || c.absent && info.Size() == 0 {
+		return info, nil
+	}
+	if err := f.osf.Truncate(0); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: f.name, Err: errors.Unwrap(err)}
+	}
+	return f.osf.Stat()
 }
 
 // leftBehind is what remains of an AsyncFile that was dropped without Close.

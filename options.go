@@ -100,6 +100,8 @@ type config struct {
 
 	directSet  bool
 	keepDirect bool                                 // O_DIRECT is the caller's own, and stays set after Close
+	truncate   bool                                 // the file is to be truncated, as O_TRUNC has it
+	absent     bool                                 // there was none
 	setup      func(depth int) (aio.Context, error) // aio.Setup, but in tests
 	errs       []error
 }
