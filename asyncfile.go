@@ -35,6 +35,7 @@ type AsyncFile struct {
 	reason  error // why not, where BackendAuto looked for it
 
 	direct       bool
+	directSet    bool          // O_DIRECT was set here, and is to be taken back
 	directReason error         // why not, where it was preferred
 	align        aio.Alignment // of direct I/O; 1 where the file is not direct
 	companion    companion
@@ -173,6 +174,7 @@ func (f *AsyncFile) Close() error {
 		<-f.drained
 	}
 	f.cleanup.Stop()
+	f.unsetDirect()
 	return errors.Join(f.osf.Close(), f.companion.close(), f.release())
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
@@ -21,11 +22,10 @@ const (
 	// bounced: through an aligned buffer; what O_DIRECT does not allow is only
 	// the memory, or it is a read.
 	bounced
-	// cached: through the page cache, by a second descriptor without O_DIRECT.
-	// It is for writes that begin or end inside a block: the kernel keeps the
-	// rest of the block, and the size of the file exact to the byte, at every
-	// moment. Writing back the pages before the request ends keeps direct reads
-	// from having to.
+	// cached: through the page cache. It is for writes that begin or end inside a
+	// block: the kernel keeps the rest of the block, and the size of the file exact
+	// to the byte, at every moment. Flushing the pages before the request ends keeps
+	// direct reads from having to.
 	cached
 )
 
@@ -36,7 +36,7 @@ func (f *AsyncFile) wayOf(op *Op, want int) way {
 		return straight
 	case op.Kind == OpAppend && f.appender.serial():
 		return cached // at an offset that only the kernel knows
-	case op.Kind.writes() && (op.Offset|int64(want))%int64(f.align.Offset) != 0:
+	case op.Kind.writes() && !ofWholeBlocks(op.Offset, want, f.align.Offset):
 		return cached
 	case !f.fits(op, want):
 		return bounced
@@ -47,7 +47,7 @@ func (f *AsyncFile) wayOf(op *Op, want int) way {
 // fits reports whether O_DIRECT takes op as it is.
 func (f *AsyncFile) fits(op *Op, want int) bool {
 	unit := f.unit(op.Kind)
-	if (op.Offset|int64(want))%int64(unit) != 0 {
+	if !ofWholeBlocks(op.Offset, want, unit) {
 		return false
 	}
 	if !op.Kind.vectored() {
@@ -61,6 +61,12 @@ func (f *AsyncFile) fits(op *Op, want int) bool {
 	return true
 }
 
+// ofWholeBlocks reports whether n bytes at off begin and end at multiples of
+// unit, which is no power of two where XFS has a realtime device of such extents.
+func ofWholeBlocks(off int64, n, unit int) bool {
+	return off%int64(unit) == 0 && n%unit == 0
+}
+
 // unit returns what offset and length have to be multiples of, in bytes.
 func (f *AsyncFile) unit(kind OpKind) int {
 	if kind.writes() {
@@ -70,36 +76,54 @@ func (f *AsyncFile) unit(kind OpKind) int {
 }
 
 // setDirect sets O_DIRECT as mode says, and finds out whether it is set and
-// what it asks. undo takes back what it did.
-func (f *AsyncFile) setDirect(mode DirectMode, info os.FileInfo) (undo func(), err error) {
-	undo = func() {}
+// what it asks. Whoever made the file may share the open file, and with it the
+// flag, with others: what is set here takes unsetDirect back.
+func (f *AsyncFile) setDirect(mode DirectMode, info os.FileInfo) error {
 	flags, err := aio.StatusFlags(f.fd)
 	was := err == nil && aio.ODirect != 0 && flags&aio.ODirect != 0 && capable(info)
 	if mode == DirectOff && !was {
-		return undo, nil
+		return nil
 	}
 	switch {
 	case !capable(info):
 		err = syscall.EINVAL // on a pipe the flag would mean packets
 	case !was:
-		undo = func() { aio.SetDirect(f.fd, false) }
 		err = aio.SetDirect(f.fd, true)
+		f.directSet = err == nil
 	}
 	var align aio.Alignment
 	if err == nil {
 		align, err = f.findAlignment(flags)
 	}
-	switch {
-	case err == nil:
-		f.direct, f.align = true, align
-		return undo, nil
-	case mode == DirectRequire || was:
-		undo()
-		return undo, f.directError(err, info)
+	if err == nil {
+		err = usable(align)
 	}
-	undo()
+	if err == nil {
+		f.direct, f.align = true, align
+		return nil
+	}
+	f.unsetDirect()
+	if mode == DirectRequire || was {
+		return f.directError(err, info)
+	}
 	f.directReason = f.directError(err, info)
-	return func() {}, nil
+	return nil
+}
+
+// unsetDirect leaves the flags of the open file as they were found.
+func (f *AsyncFile) unsetDirect() {
+	if f.directSet {
+		f.directSet = false
+		aio.SetDirect(f.fd, false)
+	}
+}
+
+// usable refuses what AlignedBuffer would not be fit for.
+func usable(align aio.Alignment) error {
+	if align.Memory > bufferAlign {
+		return fmt.Errorf("it asks for memory aligned to %d bytes, and AlignedBuffer has %d", align.Memory, bufferAlign)
+	}
+	return nil
 }
 
 // directError says which file system refuses O_DIRECT.
@@ -129,13 +153,20 @@ func (f *AsyncFile) findAlignment(flags int) (aio.Alignment, error) {
 	if err != nil || size == 0 || flags&(os.O_WRONLY|os.O_RDWR) == os.O_WRONLY {
 		return align, nil
 	}
+	aio.KeepAccessTime(f.fd, func() { err = f.probeAlignment(&align, size) })
+	return align, err
+}
+
+// probeAlignment finds out by reading what a file of size bytes asks for, and
+// leaves align as it is where that tells nothing.
+func (f *AsyncFile) probeAlignment(align *aio.Alignment, size int64) error {
 	buf := AlignedBuffer(3 * bufferAlign)
-	_, err = aio.Pread(f.fd, buf[:bufferAlign], 0)
+	_, err := aio.Pread(f.fd, buf[:bufferAlign], 0)
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
-		return align, err
+		return err
 	}
 	if err != nil {
-		return align, nil // a bad block, say: for who reads it to find
+		return nil // a bad block, say: for who reads it to find
 	}
 	for _, unit := range []int{1, 512, 1024, 2048} {
 		if size <= int64(unit) {
@@ -152,7 +183,7 @@ func (f *AsyncFile) findAlignment(flags int) (aio.Alignment, error) {
 			break
 		}
 	}
-	return align, nil
+	return nil
 }
 
 // An AlignmentError says what of a write O_DIRECT does not allow, where it
@@ -174,28 +205,41 @@ func (e *AlignmentError) Error() string {
 // Unwrap returns the reasons.
 func (e *AlignmentError) Unwrap() []error { return []error{syscall.EINVAL, e.Err} }
 
-// A companion is the second descriptor of a direct file, without O_DIRECT,
-// opened when first needed.
+// A companion is the second descriptor of a direct file, without O_DIRECT, for
+// what goes through the page cache. It is opened by the first write that needs
+// it, which is not always possible: the process may have too many open files, or no
+// permission any more, or no /proc. Such a write, and all until one can open it,
+// go through the file's own descriptor, alone on the file.
 type companion struct {
-	reopen func(fd int) (int, error) // aio.Reopen, but in tests
+	reopen    func(fd int) (int, error)   // aio.Reopen, but in tests
+	setDirect func(fd int, on bool) error // aio.SetDirect, but in tests
+	opened    atomic.Bool
 
 	mu  sync.Mutex
-	osf *os.File
+	osf *os.File // this and fd never change once opened
 	fd  int
 }
 
-// open returns the companion of f.
-func (c *companion) open(f *AsyncFile) (*companion, error) {
+// ready reports whether the companion is open, and stays so, without waiting for
+// anything.
+func (c *companion) ready() bool { return c.opened.Load() }
+
+// open opens the companion of f unless it is open. It tries anew each time.
+func (c *companion) open(f *AsyncFile) error {
+	if c.ready() {
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.osf == nil {
 		fd, err := c.reopen(f.fd)
 		if err != nil {
-			return nil, err // of this time: there may have been too many open files
+			return err
 		}
 		c.fd, c.osf = fd, os.NewFile(uintptr(fd), f.name)
+		c.opened.Store(true)
 	}
-	return c, nil
+	return nil
 }
 
 func (c *companion) close() error {
@@ -206,41 +250,95 @@ func (c *companion) close() error {
 }
 
 // performCached carries out a write by way of the page cache, from where done
-// bytes have been written, and writes the pages back before it returns.
+// bytes have been written, and flushes the pages before it returns. Where the
+// companion was not ready when the write was let go, nothing direct of this file is
+// in flight, nor begins, before it returns.
 func (f *AsyncFile) performCached(op *Op, want, done int) (n int, err error) {
-	c, err := f.companion.open(f)
-	if err != nil {
-		e := &AlignmentError{What: "offset", Have: op.Offset, Need: f.align.Offset, Err: err}
-		if op.Offset%int64(f.align.Offset) == 0 {
-			e.What, e.Have = "length", int64(want)
-		}
-		return 0, f.pathError(op.Kind, e)
+	if why := f.companion.open(f); why == nil {
+		n, err = f.write(f.companion.osf, f.companion.fd, op, done)
+	} else {
+		n, err = f.writeAlone(op, want, done, why)
 	}
 	stats := &f.ring.stats
-	if done == 0 && op.Kind == OpAppend && f.appender.serial() {
-		n, err = f.appender.write(c.osf, op)
-	} else {
-		n, err = transfer(c.osf, c.fd, op, done)
-	}
 	stats.BytesCopied.Add(uint64(n))
-	if n > 0 && (op.Offset|int64(n))%int64(f.align.Offset) != 0 {
+	if n > 0 && !ofWholeBlocks(op.Offset, n, f.align.Offset) {
 		stats.ReadModifyWrites.Add(1)
 	}
-	if e := f.writeBack(c.fd, op.Offset+int64(done), int64(n)); err == nil && e != nil {
+	if e := f.flush(op.Offset+int64(done), int64(n)); err == nil && e != nil {
 		return 0, f.pathError(op.Kind, e)
 	}
 	return n, err
 }
 
-// writeBack leaves no dirty page of the range behind, nor a clean one where that
-// can be helped. Direct I/O would have to, in io_submit.
-func (f *AsyncFile) writeBack(fd int, off, n int64) error {
-	if n == 0 {
+// write is transfer of a write, or of an append that only the kernel can place.
+func (f *AsyncFile) write(osf *os.File, fd int, op *Op, done int) (int, error) {
+	if op.Kind == OpAppend && f.appender.serial() {
+		return f.appender.write(osf, op)
+	}
+	return transfer(osf, fd, op, done)
+}
+
+// flagTries is how often a write turns O_DIRECT off, when another AsyncFile, on a
+// duplicate of the descriptor, turns it on again in between.
+const flagTries = 100
+
+// writeAlone writes through the file's own descriptor, with O_DIRECT off for so
+// long, since there is no companion; why says the reason. Who shares the open file
+// with other processes has them write through the page cache meanwhile, which
+// harms nobody. The lock keeps two of these apart.
+func (f *AsyncFile) writeAlone(op *Op, want, done int, why error) (n int, err error) {
+	f.companion.mu.Lock()
+	defer f.companion.mu.Unlock()
+	for range flagTries {
+		direct, e := f.hasDirect()
+		if direct {
+			e = f.companion.setDirect(f.fd, false)
+		}
+		if e != nil {
+			return 0, f.alignmentError(op, want, errors.Join(why, e))
+		}
+		n, err = f.write(f.osf, f.fd, op, done)
+		if direct {
+			f.companion.setDirect(f.fd, true) // the file system took it before
+		}
+		if n > 0 || !errors.Is(err, syscall.EINVAL) {
+			break
+		}
+	}
+	return n, err
+}
+
+// hasDirect reports whether O_DIRECT is set now.
+func (f *AsyncFile) hasDirect() (bool, error) {
+	flags, err := aio.StatusFlags(f.fd)
+	return flags&aio.ODirect != 0, err
+}
+
+// alignmentError says what of op O_DIRECT does not allow.
+func (f *AsyncFile) alignmentError(op *Op, want int, why error) error {
+	e := &AlignmentError{What: "offset", Have: op.Offset, Need: f.align.Offset, Err: why}
+	if op.Offset%int64(f.align.Offset) == 0 {
+		e.What, e.Have = "length", int64(want)
+	}
+	return f.pathError(op.Kind, e)
+}
+
+// flush leaves no dirty page of the range behind, nor a clean one where that can
+// be helped: direct I/O would have to, in io_submit. It takes no failure away
+// from the descriptor whose fsync(2) is to tell it. On the companion it is quicker:
+// aio.Flush holds up those who write to the page cache meanwhile (inode lock).
+func (f *AsyncFile) flush(off, n int64) error {
+	if n <= 0 {
 		return nil
 	}
 	page := int64(bufferAlign)
 	from, to := off-off%page, (off+n+page-1)/page*page
-	err := aio.WriteBack(fd, from, to-from)
-	aio.Uncache(fd, from, to-from)
+	var err error
+	if f.companion.ready() {
+		err = aio.WriteBack(f.companion.fd, from, to-from)
+	} else if err = aio.Flush(f.fd, from, to-from); errors.Is(err, errors.ErrUnsupported) {
+		err = nil // then direct I/O does it
+	}
+	aio.Uncache(f.fd, from, to-from)
 	return err
 }

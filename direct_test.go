@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
 
 // createDirect creates a direct file in a temporary folder, or skips the test.
@@ -360,51 +358,6 @@ func TestDirectOneWay(t *testing.T) {
 		}
 	}
 	wantContents(t, r, want)
-}
-
-// TestDirectNoCompanion: where the page cache cannot be used, an unaligned write
-// says what of it does not fit, and why. Aligned ones and reads go on.
-func TestDirectNoCompanion(t *testing.T) {
-	f := createDirect(t)
-	if f.align.Offset == 1 {
-		t.Skip("everything is aligned here")
-	}
-	if _, err := f.WriteAt(AlignedBuffer(8192), 0).Wait(); err != nil {
-		t.Fatal(err)
-	}
-	why := errors.New("no second descriptor")
-	f.companion.reopen = func(int) (int, error) { return -1, why }
-	for _, test := range []struct {
-		off  int64
-		n    int
-		want AlignmentError
-	}{
-		{5, 512, AlignmentError{"offset", 5, f.align.Offset, why}},
-		{0, 10, AlignmentError{"length", 10, f.align.Offset, why}},
-	} {
-		n, err := f.WriteAt(AlignedBuffer(test.n), test.off).Wait()
-		var align *AlignmentError
-		var path *fs.PathError
-		if n != 0 || !errors.As(err, &align) || *align != test.want || !errors.As(err, &path) || path.Op != "write" {
-			t.Errorf("%d at %d: %d, %v", test.n, test.off, n, err)
-		}
-		if !errors.Is(err, syscall.EINVAL) || !errors.Is(err, why) {
-			t.Errorf("%v answers neither for EINVAL nor for its reason", err)
-		}
-		if text := err.Error(); !strings.Contains(text, test.want.What) || !strings.Contains(text, why.Error()) {
-			t.Errorf("the error does not say what and why: %v", err)
-		}
-	}
-	f.companion.reopen = aio.Reopen
-	if n, err := f.WriteAt(make([]byte, 10), 5).Wait(); n != 10 || err != nil {
-		t.Errorf("when it can be used again: %d, %v", n, err)
-	}
-	if n, err := f.WriteAt(AlignedBuffer(4097)[1:], 0).Wait(); n != 4096 || err != nil {
-		t.Errorf("a write of whole blocks = %d, %v", n, err)
-	}
-	if n, err := f.ReadAt(make([]byte, 100), 3).Wait(); n != 100 || err != nil {
-		t.Errorf("a read = %d, %v", n, err)
-	}
 }
 
 // TestDirectDeadline: under a deadline unaligned requests go the same ways.

@@ -56,7 +56,9 @@
 // end: the kernel then keeps the rest of the block, and the size of the file
 // exact to the byte, at every moment and for every process. Two requests of
 // which one goes through the page cache and the other does not take turns if they
-// share a block. Stats counts what was not aligned. A crash in between leaves
+// share a block. Where the second descriptor cannot be had (no permission any more,
+// too many open files, no /proc) such a write turns O_DIRECT off for a moment and
+// has the file to itself. Stats counts what was not aligned. A crash in between leaves
 // what it leaves of any buffered write: each block old or new, and the size old
 // or new; and of a write beyond the end, that the file is larger already and
 // reads as zeros there.

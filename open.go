@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
@@ -30,20 +31,24 @@ func Create(name string, opts ...Option) (*AsyncFile, error) {
 // OpenFile opens the named file as os.OpenFile does. O_DIRECT in flag means
 // WithDirect(DirectRequire). An option out of its range is refused, with an
 // error that answers errors.Is(err, os.ErrInvalid), before the file is touched.
-// Where it fails later, a file that O_CREATE has made stays, but none has been
-// truncated.
+// Where it fails later, a file that O_CREATE has made stays, but none that was
+// to be written has been truncated.
 func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFile, error) {
 	c, err := newConfig(opts)
 	if err != nil {
 		return nil, err
 	}
-	if aio.ODirect != 0 && flag&aio.ODirect != 0 {
-		c.direct = DirectRequire
-		flag &^= aio.ODirect // set below, where a refusal can be told from other errors
+	if flag&aio.ODirect != 0 && flag&aio.OPath == 0 {
+		c.direct, c.keepDirect = DirectRequire, true
+		flag &^= aio.ODirect // newFile sets it, where a refusal can be told from other errors
 	}
-	truncate := flag&os.O_TRUNC != 0 && flag&(os.O_WRONLY|os.O_RDWR) != 0
-	if truncate {
-		flag &^= os.O_TRUNC // below, when nothing can fail any more
+	if truncates(flag) {
+		flag &^= os.O_TRUNC
+		c.truncate = true
+		if flag&os.O_CREATE != 0 {
+			_, err := os.Stat(name)
+			c.absent = errors.Is(err, fs.ErrNotExist)
+		}
 	}
 	osf, err := os.OpenFile(name, flag, perm)
 	if err != nil {
@@ -54,17 +59,24 @@ func OpenFile(name string, flag int, perm os.FileMode, opts ...Option) (*AsyncFi
 		osf.Close()
 		return nil, err
 	}
-	if truncate && !f.seekless && f.size() > 0 {
-		if err := f.Truncate(0); err != nil {
-			f.Close()
-			return nil, &fs.PathError{Op: "open", Path: name, Err: errors.Unwrap(err)}
-		}
-	}
 	return f, nil
+}
+
+// truncates reports whether flag asks for what ftruncate(2) can do afterwards. To
+// O_PATH and O_TMPFILE, which opens a new file, O_TRUNC means nothing.
+func truncates(flag int) bool {
+	access := flag & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
+	return flag&os.O_TRUNC != 0 && (access == os.O_WRONLY || access == os.O_RDWR) &&
+		flag&aio.OPath == 0 && (aio.OTmpfile == 0 || flag&aio.OTmpfile != aio.OTmpfile)
 }
 
 // New makes an AsyncFile of f, which belongs to it from then on: use and close
 // only the AsyncFile. Where New fails f is still the caller's, unchanged.
+//
+// Duplicates of a descriptor, in this process or others, share O_DIRECT. Where
+// WithDirect has New set it, all of them have it until Close. Of two AsyncFiles on
+// duplicates the one that set it takes it back; the other goes on, through the
+// page cache.
 func New(f *os.File, opts ...Option) (*AsyncFile, error) {
 	if f == nil {
 		return nil, invalid("New(nil): pass an open file")
@@ -89,7 +101,7 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		barrier: newBarrier(),
 	}
 	f.appender.file = f
-	f.companion.reopen = aio.Reopen
+	f.companion.reopen, f.companion.setDirect = aio.Reopen, aio.SetDirect
 	raw, err := osf.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -98,18 +110,50 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		return nil, err
 	}
 	_, f.refuse = osf.WriteAt(nil, 0)
-	undo, err := f.setDirect(c.direct, info)
-	if err != nil {
+	if err := f.setDirect(c.direct, info); err != nil {
 		return nil, err
 	}
 	if err := f.attach(c, info); err != nil {
-		undo()
+		f.unsetDirect()
+		return nil, err
+	}
+	f.directSet = f.directSet && !c.keepDirect
+	if info, err = f.truncateAtOpen(c, info); err != nil {
+		f.unsetDirect()
+		f.release()
 		return nil, err
 	}
 	f.setRoutes(info)
 	f.initView(capable(info))
-	f.cleanup = runtime.AddCleanup(f, func(release func() error) { go release() }, f.release)
+	f.cleanup = runtime.AddCleanup(f, leftBehind.release, leftBehind{raw, f.directSet, f.release})
 	return f, nil
+}
+
+// truncateAtOpen does what O_TRUNC would have done, now that nothing else can fail. A
+// file that is empty is truncated, too: that sets its times, and frees what was
+// allocated behind its end. One that was made just now is not.
+func (f *AsyncFile) truncateAtOpen(c *config, info os.FileInfo) (os.FileInfo, error) {
+	if !c.truncate || !info.Mode().IsRegular() || c.absent && info.Size() == 0 {
+		return info, nil
+	}
+	if err := f.osf.Truncate(0); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: f.name, Err: errors.Unwrap(err)}
+	}
+	return f.osf.Stat()
+}
+
+// leftBehind is what remains of an AsyncFile that was dropped without Close.
+type leftBehind struct {
+	raw       syscall.RawConn // keeps the file open until then
+	directSet bool
+	ring      func() error // gives the Ring back
+}
+
+func (l leftBehind) release() {
+	if l.directSet {
+		l.raw.Control(func(fd uintptr) { aio.SetDirect(int(fd), false) })
+	}
+	go l.ring()
 }
 
 // privateDepth is the queue depth of the Ring of a file that shares none.

@@ -98,9 +98,12 @@ type config struct {
 	workers int
 	shaped  string
 
-	directSet bool
-	setup     func(depth int) (aio.Context, error) // aio.Setup, but in tests
-	errs      []error
+	directSet  bool
+	keepDirect bool                                 // O_DIRECT is the caller's own, and stays set after Close
+	truncate   bool                                 // the file is to be truncated, as O_TRUNC has it
+	absent     bool                                 // there was none
+	setup      func(depth int) (aio.Context, error) // aio.Setup, but in tests
+	errs       []error
 }
 
 // WithRing has the file's operations go through r, which is the caller's to
@@ -160,7 +163,8 @@ func WithWorkers(n int) Option {
 }
 
 // WithDirect sets whether the file bypasses the page cache. Default DirectOff;
-// O_DIRECT among the flags of OpenFile means DirectRequire.
+// O_DIRECT among the flags of OpenFile means DirectRequire. Close takes back what
+// was set.
 func WithDirect(m DirectMode) Option {
 	return func(c *config) {
 		c.direct, c.directSet = m, true

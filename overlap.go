@@ -132,6 +132,9 @@ func (o *overlap) spanOf(q *request) span {
 	s := span{cached: q.way == cached}
 	if q.op.Kind == OpAppend && q.file.appender.serial() {
 		s.first, s.last, s.serial = q.file.size()/o.unit, math.MaxInt64, true
+		if !q.file.companion.ready() {
+			s.first = 0 // alone, as below
+		}
 		return s
 	}
 	end := q.end()
@@ -139,6 +142,9 @@ func (o *overlap) spanOf(q *request) span {
 		end = math.MaxInt64
 	}
 	s.first, s.last = q.op.Offset/o.unit, (end-1)/o.unit
+	if s.cached && !q.file.companion.ready() {
+		s.first, s.last = 0, math.MaxInt64 // alone: it may have to turn O_DIRECT off
+	}
 	if s.cached {
 		// The kernel zeroes what is behind the end of the file in its last block,
 		// through the page cache too (ext4_zero_partial_blocks, xfs_zero_range).

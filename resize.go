@@ -10,9 +10,13 @@ import (
 // blocks, and on direct files waits for the operations in flight.
 func (f *AsyncFile) Truncate(size int64) (err error) {
 	return f.resize("truncate", func() (int64, error) {
+		before := f.size()
 		err := f.osf.Truncate(size)
-		if err == nil && f.direct {
-			f.writeBack(f.fd, size, 1) // the block that the kernel cut, in the page cache
+		if cut := min(before, size); err == nil && f.direct && cut%bufferAlign != 0 {
+			// The kernel has zeroed the rest of the block there in the page cache.
+			// If that cannot be written the next Sync says so, as after Truncate of
+			// os.File: flushing leaves the failure to it.
+			_ = aio.Flush(f.fd, cut, 1)
 		}
 		return size, err
 	})

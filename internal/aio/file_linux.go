@@ -11,8 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ODirect is O_DIRECT, which has another value on almost every architecture.
-const ODirect = syscall.O_DIRECT
+// Flags of open(2) that package os has no name for; they have other values on
+// almost every architecture.
+const (
+	ODirect  = unix.O_DIRECT
+	OPath    = unix.O_PATH
+	OTmpfile = unix.O_TMPFILE // more than one bit
+)
 
 // PreadNoWait wraps preadv2(2) with RWF_NOWAIT: it reads what the page cache
 // has and returns EAGAIN where that is nothing. EOPNOTSUPP says that the file
@@ -91,20 +96,34 @@ func StatusFlags(fd int) (int, error) {
 }
 
 // SetDirect turns O_DIRECT on or off, for everyone who shares the open file.
-// EINVAL says that the file system has no direct I/O. It reads the flags and
-// writes them back: two callers at once may lose each other's change.
-func SetDirect(fd int, on bool) error {
+// EINVAL says that the file system has no direct I/O.
+func SetDirect(fd int, on bool) error { return setStatusFlag(fd, ODirect, on) }
+
+// setStatusFlag wraps fcntl(2) with F_SETFL. It reads the flags and writes them
+// back: two callers at once may lose each other's change.
+func setStatusFlag(fd, flag int, on bool) error {
 	flags, err := StatusFlags(fd)
 	if err != nil {
 		return err
 	}
 	if on {
-		flags |= ODirect
+		flags |= flag
 	} else {
-		flags &^= ODirect
+		flags &^= flag
 	}
 	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
 	return err
+}
+
+// KeepAccessTime calls read, which reads from fd, with O_NOATIME set, so that
+// nobody can tell from the file's access time. The kernel lets only its owner, and
+// who is privileged, set the flag.
+func KeepAccessTime(fd int, read func()) {
+	flags, err := StatusFlags(fd)
+	if err == nil && flags&unix.O_NOATIME == 0 && setStatusFlag(fd, unix.O_NOATIME, true) == nil {
+		defer setStatusFlag(fd, unix.O_NOATIME, false)
+	}
+	read()
 }
 
 // FileSystem wraps fstatfs(2): the type of the file system that fd is on.
@@ -190,14 +209,35 @@ func BlockSize(fd int) int64 {
 	return int64(st.Bsize)
 }
 
-// Size returns the size of the file in bytes (fstat(2)), without allocating,
-// except on loong64: x/sys has to go through statx(2) and its path there.
+// Size returns the size of the file in bytes (fstat(2)), or that of the device
+// where it is a block device, for which stat(2) has 0 (BLKGETSIZE64: moving a
+// cursor to the end would move that of everyone who shares the open file). It
+// does not allocate, except on loong64: x/sys has to go through statx(2) and its
+// path there.
 func Size(fd int) (int64, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return 0, err
 	}
-	return st.Size, nil
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return st.Size, nil
+	}
+	var size uint64
+	if err := ioctl(fd, unix.BLKGETSIZE64, unsafe.Pointer(&size)); err != nil {
+		return 0, err
+	}
+	return int64(size), nil
+}
+
+// ioctl wraps ioctl(2) with a pointer, which x/sys has for its own types only.
+func ioctl(fd int, request uintptr, arg unsafe.Pointer) error {
+	return ignoringEINTR(func() error {
+		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), request, uintptr(arg))
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	})
 }
 
 // Pread wraps pread(2), repeated while it is interrupted.
@@ -218,35 +258,82 @@ func Pwrite(fd int, p []byte, off int64) (n int, err error) {
 	return max(n, 0), err
 }
 
-// Reopen opens the file that fd is open on once more, without O_DIRECT but with
-// the same access and the other status flags. It goes through /proc/self/fd,
-// which works for files that have no name any more.
+// Reopen opens the file that fd is open on once more, for writing only if that
+// may write, without O_DIRECT, and with those of the other status flags that
+// writes obey. It goes through /proc/self/fd, which works for files that have no
+// name any more, but asks for permission as any open(2) does.
 func Reopen(fd int) (int, error) {
 	flags, err := StatusFlags(fd)
 	if err != nil {
 		return -1, err
 	}
+	// The rest would ask for something else here: O_NOFOLLOW refuses a link, which
+	// the name is, O_TMPFILE makes another file, O_NOATIME is for owners.
+	flags &= unix.O_ACCMODE | unix.O_APPEND | unix.O_DSYNC | unix.O_SYNC
+	if flags&unix.O_ACCMODE == unix.O_RDWR {
+		flags ^= unix.O_RDWR ^ unix.O_WRONLY
+	}
 	name := "/proc/self/fd/" + strconv.Itoa(fd)
 	fd = -1
 	err = ignoringEINTR(func() (err error) {
-		// O_TMPFILE stays among the flags and would ask for another file.
-		fd, err = unix.Open(name, flags&^(ODirect|unix.O_TMPFILE)|unix.O_CLOEXEC, 0)
+		fd, err = unix.Open(name, flags|unix.O_CLOEXEC, 0)
 		return err
 	})
 	return fd, err
 }
 
-// WriteBack writes the dirty pages of the range to the device and waits for
-// them, with sync_file_range(2), or where there is none with fdatasync(2). It is
-// no promise of durability: the device's cache and the metadata stay as they are.
-func WriteBack(fd int, off, size int64) error {
-	const flags = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-	err := ignoringEINTR(func() error { return unix.SyncFileRange(fd, off, size, flags) })
-	if err == unix.ENOSYS || err == unix.EPERM || err == unix.EINVAL {
-		return Fdatasync(fd)
+// Flush writes the dirty pages of the range to the device and waits for them, as
+// the kernel does before direct I/O. It is no promise of durability: the device's
+// cache and the metadata stay as they are. A file system that cannot do it
+// returns EOPNOTSUPP.
+//
+// What fails is left for fsync(2) of fd to tell, too. WriteBack would take it
+// away, since the kernel tells each open file of each failure once
+// (file_check_and_advance_wb_err, mm/filemap.c). So this is FIEMAP_FLAG_SYNC of
+// ioctl_fiemap(2), whose own purpose, to list extents, is of no interest here.
+// Before Linux 5.8 it flushes the whole file and returns no failure.
+func Flush(fd int, off, size int64) error {
+	request := fiemap{start: uint64(off), length: uint64(size), flags: fiemapFlagSync}
+	err := ioctl(fd, fiemapRequest, unsafe.Pointer(&request))
+	switch err {
+	case unix.ENOTTY, unix.EBADR, unix.EPERM: // no such ioctl, not with this flag, a sandbox
+		return unix.EOPNOTSUPP
 	}
 	return err
 }
 
-// Uncache drops the clean pages of the range from the page cache: a hint.
+// fiemap is struct fiemap of linux/fiemap.h, without room for extents.
+type fiemap struct {
+	start, length                  uint64
+	flags, mapped, count, reserved uint32
+}
+
+const (
+	fiemapFlagSync = 1 // FIEMAP_FLAG_SYNC
+
+	// fiemapRequest is FS_IOC_FIEMAP, _IOWR('f', 11, struct fiemap). Architectures
+	// encode read and write in two ways, which are the same bits for both together.
+	fiemapRequest = 0xc0000000 | unsafe.Sizeof(fiemap{})<<16 | 'f'<<8 | 11
+)
+
+// WriteBack is Flush with sync_file_range(2), or where there is none with
+// fdatasync(2). It takes failures away from a later fsync(2) of fd, so it is for a
+// descriptor whose fsync nobody relies on. It returns also a failure of before that
+// the open file was not told yet.
+func WriteBack(fd int, off, size int64) error {
+	const flags = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	call := func() error { return unix.SyncFileRange(fd, off, size, flags) }
+	err := ignoringEINTR(call)
+	switch err {
+	case nil:
+	case unix.ENOSYS, unix.EPERM, unix.EINVAL:
+		return Fdatasync(fd)
+	default:
+		ignoringEINTR(call) // a failure of before has ended it before it wrote
+	}
+	return err
+}
+
+// Uncache drops the clean pages of the range from the page cache: a hint. It
+// waits for nothing, and tells of nothing.
 func Uncache(fd int, off, size int64) { unix.Fadvise(fd, off, size, unix.FADV_DONTNEED) }

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,8 @@ func TestBadFD(t *testing.T) {
 		"Allocate":    func() (any, error) { return 0, Allocate(-1, 0, 1) },
 		"StatusFlags": func() (any, error) { return StatusFlags(-1) },
 		"SetDirect":   func() (any, error) { return 0, SetDirect(-1, true) },
+		"Flush":       func() (any, error) { return 0, Flush(-1, 0, 1) },
+		"WriteBack":   func() (any, error) { return 0, WriteBack(-1, 0, 1) },
 		"FileSystem": func() (any, error) {
 			fs, err := FileSystem(-1)
 			return int(fs), err
@@ -286,21 +289,120 @@ func TestSize(t *testing.T) {
 
 // TestReopenNameless: a file that never had a name is opened, not another one.
 func TestReopenNameless(t *testing.T) {
-	fd, err := unix.Open(t.TempDir(), unix.O_RDWR|unix.O_TMPFILE, 0o600)
-	if err != nil {
-		t.Skipf("no O_TMPFILE: %v", err)
+	dir := t.TempDir()
+	for what, open := range map[string]func() (int, error){
+		"O_TMPFILE": func() (int, error) { return unix.Open(dir, unix.O_RDWR|unix.O_TMPFILE, 0o600) },
+		"memfd":     func() (int, error) { return unix.MemfdCreate("memfd", 0) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			fd, err := open()
+			if err != nil {
+				t.Skip(err)
+			}
+			defer unix.Close(fd)
+			again, err := Reopen(fd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(again)
+			if _, err := Pwrite(again, []byte("text"), 0); err != nil {
+				t.Fatal(err)
+			}
+			p := make([]byte, 5)
+			if n, err := Pread(fd, p, 0); n != 4 || err != nil || string(p[:n]) != "text" {
+				t.Errorf("read %q, %v", p[:n], err)
+			}
+		})
 	}
-	defer unix.Close(fd)
-	again, err := Reopen(fd)
+}
+
+// TestReopenFlags: what is opened may write if the first may, writes as that
+// does, and asks for nothing else.
+func TestReopenFlags(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const all = unix.O_ACCMODE | unix.O_APPEND | unix.O_DSYNC | unix.O_SYNC | unix.O_NONBLOCK |
+		ODirect | unix.O_NOFOLLOW | unix.O_NOATIME | unix.O_CREAT | unix.O_TRUNC
+	for _, c := range []struct{ flags, want int }{
+		{unix.O_RDONLY, unix.O_RDONLY},
+		{unix.O_WRONLY, unix.O_WRONLY},
+		{unix.O_RDWR, unix.O_WRONLY},
+		{unix.O_RDWR | unix.O_NOFOLLOW | unix.O_NOATIME | unix.O_NONBLOCK, unix.O_WRONLY},
+		{unix.O_WRONLY | unix.O_APPEND, unix.O_WRONLY | unix.O_APPEND},
+		{unix.O_RDWR | unix.O_DSYNC, unix.O_WRONLY | unix.O_DSYNC},
+		{unix.O_RDWR | unix.O_SYNC | unix.O_CREAT | unix.O_TRUNC, unix.O_WRONLY | unix.O_SYNC},
+		{unix.O_RDWR | ODirect, unix.O_WRONLY},
+	} {
+		fd, err := unix.Open(name, c.flags, 0)
+		if err != nil {
+			t.Logf("flags %#x: %v", c.flags, err)
+			continue
+		}
+		again, err := Reopen(fd)
+		unix.Close(fd)
+		if err != nil {
+			t.Errorf("flags %#x: %v", c.flags, err)
+			continue
+		}
+		if got, err := StatusFlags(again); got&all != c.want || err != nil {
+			t.Errorf("flags %#x are reopened with %#x, %v; want %#x", c.flags, got, err, c.want)
+		}
+		if got, err := unix.FcntlInt(uintptr(again), unix.F_GETFD, 0); got != unix.FD_CLOEXEC || err != nil {
+			t.Errorf("flags %#x: a child process would inherit it: %d, %v", c.flags, got, err)
+		}
+		unix.Close(again)
+	}
+}
+
+// TestFlush: dirty pages are clean afterwards, which dropping clean ones shows.
+func TestFlush(t *testing.T) {
+	f := tempFile(t, "")
+	fd := int(f.Fd())
+	const size = 64 << 10
+	if _, err := f.WriteAt(bytes.Repeat([]byte("x"), size), 0); err != nil {
+		t.Fatal(err)
+	}
+	switch err := Flush(fd, 0, size); {
+	case errors.Is(err, errors.ErrUnsupported):
+		t.Skip("the file system cannot")
+	case err != nil:
+		t.Fatal(err)
+	}
+	Uncache(fd, 0, size)
+	p, err := unix.Mmap(fd, 0, size, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(again)
-	if _, err := Pwrite(again, []byte("text"), 0); err != nil {
-		t.Fatal(err)
+	defer unix.Munmap(p)
+	cached := make([]byte, size/os.Getpagesize()) // a byte a page
+	if _, _, errno := syscall.Syscall(syscall.SYS_MINCORE, uintptr(unsafe.Pointer(&p[0])), size, uintptr(unsafe.Pointer(&cached[0]))); errno != 0 {
+		t.Fatal(errno)
 	}
-	p := make([]byte, 5)
-	if n, err := Pread(fd, p, 0); n != 4 || err != nil || string(p[:n]) != "text" {
-		t.Errorf("read %q, %v", p[:n], err)
+	if bytes.Contains(cached, []byte{1}) {
+		t.Errorf("pages that are not clean: %v", cached)
+	}
+	if err := Flush(fd, 1<<40, 1); err != nil {
+		t.Errorf("beyond the end: %v", err)
+	}
+}
+
+// TestKeepAccessTime: the flag is set for so long, and left as it was found.
+func TestKeepAccessTime(t *testing.T) {
+	fd := int(tempFile(t, "text").Fd())
+	for _, already := range []bool{false, true} {
+		if err := setStatusFlag(fd, unix.O_NOATIME, already); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := StatusFlags(fd)
+		KeepAccessTime(fd, func() {
+			if flags, err := StatusFlags(fd); flags != before|unix.O_NOATIME || err != nil {
+				t.Errorf("flags %#x, %v; want O_NOATIME beside %#x", flags, err, before)
+			}
+		})
+		if flags, err := StatusFlags(fd); flags != before || err != nil {
+			t.Errorf("flags %#x are left, %v; want %#x", flags, err, before)
+		}
 	}
 }

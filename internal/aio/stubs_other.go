@@ -4,8 +4,12 @@ package aio
 
 import "syscall"
 
-// ODirect is 0: there is no such flag here.
-const ODirect = 0
+// There are no such flags here.
+const (
+	ODirect  = 0
+	OPath    = 0
+	OTmpfile = 0
+)
 
 // errUnsupported is errors.ErrUnsupported, as syscall.Errno matches it.
 const errUnsupported = syscall.ENOSYS
@@ -52,6 +56,9 @@ func StatusFlags(int) (int, error) { return 0, errUnsupported }
 // SetDirect returns ENOSYS.
 func SetDirect(int, bool) error { return errUnsupported }
 
+// KeepAccessTime calls read.
+func KeepAccessTime(_ int, read func()) { read() }
+
 // FileSystem returns ENOSYS.
 func FileSystem(int) (FSType, error) { return 0, errUnsupported }
 
@@ -75,6 +82,9 @@ func Pwrite(int, []byte, int64) (int, error) { return 0, errUnsupported }
 
 // Reopen returns ENOSYS.
 func Reopen(int) (int, error) { return -1, errUnsupported }
+
+// Flush returns ENOSYS.
+func Flush(int, int64, int64) error { return errUnsupported }
 
 // WriteBack returns ENOSYS.
 func WriteBack(int, int64, int64) error { return errUnsupported }

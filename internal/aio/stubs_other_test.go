@@ -26,13 +26,15 @@ func TestUnsupported(t *testing.T) {
 		"SetDirect":      SetDirect(0, true),
 		"FileSystem":     errOf(FileSystem(0)),
 		"Limits":         limits,
+		"Flush":          Flush(0, 0, 1),
+		"WriteBack":      WriteBack(0, 0, 1),
 		"Size":           errOf(Size(0)),
 	} {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s returns %v, want errors.ErrUnsupported", name, err)
 		}
 	}
-	if _, ok := DirectAlignment(0); ok || BlockSize(0) != 0 || e.FD() >= 0 || ODirect != 0 {
+	if _, ok := DirectAlignment(0); ok || BlockSize(0) != 0 || e.FD() >= 0 || ODirect|OPath|OTmpfile != 0 {
 		t.Error("something claims to be there")
 	}
 }
