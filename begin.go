@@ -66,10 +66,11 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 // in N, how much of a read was there.
 func (f *AsyncFile) answer(c *call, want int, result *Completion) bool {
 	op := &c.op
-	switch {
-	case op.Kind > OpDatasync:
-		result.Err = f.pathError(op.Kind, invalid("Op.Kind %d", op.Kind))
+	if err := op.check(want); err != nil {
+		result.Err = f.pathError(op.Kind, err)
 		return true
+	}
+	switch {
 	case op.Kind.syncs():
 		return false
 	case op.Kind == OpAppend:

@@ -322,7 +322,7 @@ func TestNames(t *testing.T) {
 		fmt.Sprint(BackendAuto, BackendAIO, BackendPool, Backend(9)):      "auto aio pool Backend(9)",
 		fmt.Sprint(WaitGetEvents, WaitEventFD, WaitMode(-1)):              "getevents eventfd WaitMode(-1)",
 		fmt.Sprint(DirectOff, DirectPrefer, DirectRequire, DirectMode(3)): "off prefer require DirectMode(3)",
-		fmt.Sprint(OpRead, OpWrite, OpReadv, OpWritev, OpAppend):          "read write read write write",
+		fmt.Sprint(OpRead, OpWrite, OpReadv, OpWritev, OpAppend):          "read write readv writev append",
 		fmt.Sprint(OpSync, OpDatasync, OpKind(200)):                       "sync datasync OpKind(200)",
 	} {
 		if got != want {

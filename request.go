@@ -236,7 +236,7 @@ func pathError(kind OpKind, path string, err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	return &fs.PathError{Op: kind.String(), Path: path, Err: err}
+	return &fs.PathError{Op: kind.errorOp(), Path: path, Err: err}
 }
 
 func (f *AsyncFile) pathError(kind OpKind, err error) error { return pathError(kind, f.name, err) }
