@@ -33,8 +33,8 @@ func (f *AsyncFile) submit(c *call) {
 // with batch submitted first.
 func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 	result := Completion{Op: c.op.Kind, File: f, Buf: c.op.Buf, Offset: c.op.Offset, Tag: c.tag}
-	if !f.enter() {
-		result.Err = f.pathError(c.op.Kind, fs.ErrClosed)
+	if err := f.admit(); err != nil {
+		result.Err = f.pathError(c.op.Kind, err)
 		f.ring.stats.countAnswer(&result)
 		c.to.deliver(result)
 		return
@@ -59,6 +59,20 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 	}
 	q.set(f, c, want, result.N)
 	f.route(q, c.here, batch)
+}
+
+// admit counts an operation in, or says which is closed: the file or its Ring.
+// An operation that could do without the Ring is refused all the same, so that
+// it makes no difference what the page cache holds.
+func (f *AsyncFile) admit() error {
+	if !f.enter() {
+		return fs.ErrClosed
+	}
+	if f.ring.closed.Load() {
+		f.leave()
+		return errRingClosed
+	}
+	return nil
 }
 
 // answer carries out what needs no request: what os.File answers without a

@@ -52,7 +52,7 @@ func newStreamConfig(f *AsyncFile, off int64, opts []StreamOption) (*streamConfi
 			opt(c)
 		}
 	}
-	if f == nil {
+	if !f.opened() {
 		c.errs = append(c.errs, invalid("stream of no file: pass an open AsyncFile"))
 	}
 	if off < 0 {
@@ -87,6 +87,7 @@ func nextEnd(off int64, size int) int64 { return off - off%int64(size) + int64(s
 
 // A Reader reads a file from one offset on, with reads in flight ahead of the
 // caller. It is not safe for concurrent use, and has a cursor of its own.
+// NewReader makes one; any other answers os.ErrInvalid.
 type Reader struct {
 	file  *AsyncFile
 	block int
@@ -113,6 +114,9 @@ func NewReader(f *AsyncFile, off int64, opts ...StreamOption) (*Reader, error) {
 // other error is a *StreamError, which comes after all that was read before it.
 // Either is final: for what is written to the file later, make another Reader.
 func (r *Reader) Read(p []byte) (n int, err error) {
+	if !r.made() {
+		return 0, errNoReader
+	}
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -127,6 +131,9 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 // WriteTo writes what is left of the file to w, until its end or the first
 // error.
 func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
+	if !r.made() {
+		return 0, errNoReader
+	}
 	for r.fill() {
 		m, err := w.Write(r.rest)
 		if m < 0 || m > len(r.rest) {
@@ -155,10 +162,18 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 var errInvalidWrite = errors.New("invalid write result")
 
 // Offset returns the offset of the next byte that Read returns.
-func (r *Reader) Offset() int64 { return r.end - int64(len(r.rest)) }
+func (r *Reader) Offset() int64 {
+	if r == nil {
+		return 0
+	}
+	return r.end - int64(len(r.rest))
+}
 
 // Close waits for the reads in flight. Read returns fs.ErrClosed afterwards.
 func (r *Reader) Close() error {
+	if !r.made() {
+		return errNoReader
+	}
 	if errors.Is(r.err, fs.ErrClosed) {
 		return r.err
 	}
@@ -170,6 +185,14 @@ func (r *Reader) Close() error {
 	r.err = fmt.Errorf("asyncfile: Reader: %w", fs.ErrClosed)
 	return nil
 }
+
+// made reports whether NewReader made r.
+func (r *Reader) made() bool { return r != nil && r.file != nil }
+
+var (
+	errNoReader = invalid("a Reader that nothing made: use one of NewReader")
+	errNoWriter = invalid("a Writer that nothing made: use one of NewWriter")
+)
 
 // fill sees to it that rest is not empty, and reports false where that cannot
 // be, for err.
@@ -217,7 +240,7 @@ func (r *Reader) begin(buf []byte) {
 // A Writer writes a file from one offset on, with writes in flight behind the
 // caller. It is not safe for concurrent use, and has a cursor of its own. What
 // was written is in the file when Flush or Close has returned, and durable after
-// a Sync.
+// a Sync. NewWriter makes one; any other answers os.ErrInvalid.
 type Writer struct {
 	file   *AsyncFile
 	block  int
@@ -243,6 +266,9 @@ func NewWriter(f *AsyncFile, off int64, opts ...StreamOption) (*Writer, error) {
 // Write takes len(p) bytes. An error, a *StreamError, is the first of all writes
 // so far; nothing is written after it.
 func (w *Writer) Write(p []byte) (n int, err error) {
+	if !w.made() {
+		return 0, errNoWriter
+	}
 	for len(p) > 0 {
 		room, err := w.room()
 		if err != nil {
@@ -284,7 +310,10 @@ func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 
 // Flush writes what has been taken and waits until it is in the file.
 func (w *Writer) Flush() error {
-	if w.closed {
+	switch {
+	case !w.made():
+		return errNoWriter
+	case w.closed:
 		return fmt.Errorf("asyncfile: Writer: %w", fs.ErrClosed)
 	}
 	w.send()
@@ -298,17 +327,29 @@ func (w *Writer) Flush() error {
 // error of all writes, and leaves the file open.
 func (w *Writer) Close() error {
 	err := w.Flush()
-	w.closed, w.cur = true, nil
+	if w.made() {
+		w.closed, w.cur = true, nil
+	}
 	return err
 }
 
+// made reports whether NewWriter made w.
+func (w *Writer) made() bool { return w != nil && w.file != nil }
+
 // Offset returns where the next byte goes. Where Close or Flush returned an
 // error, that error tells how far the file can be trusted.
-func (w *Writer) Offset() int64 { return w.next + int64(w.filled) }
+func (w *Writer) Offset() int64 {
+	if w == nil {
+		return 0
+	}
+	return w.next + int64(w.filled)
+}
 
 // room returns the part of a buffer that is to be filled next.
 func (w *Writer) room() ([]byte, error) {
 	switch {
+	case !w.made():
+		return nil, errNoWriter
 	case w.closed:
 		return nil, fmt.Errorf("asyncfile: Writer: %w", fs.ErrClosed)
 	case w.err != nil:
