@@ -123,6 +123,7 @@ func (f *AsyncFile) answerCached(op *Op, c *Completion) bool {
 	if err != nil && !errors.Is(err, syscall.EAGAIN) {
 		f.cached.Store(false) // the file system, or a sandbox, has no RWF_NOWAIT
 	}
+	aio.Written(op.Buf[:n])
 	c.N = n
 	if n < len(op.Buf) {
 		return false // the rest is not cached, or is not there

@@ -79,7 +79,9 @@
 // buffer and file reachable until then, whatever the caller drops. A wait that
 // ends early, by a context or a deadline, abandons the operation: nothing takes a
 // request back from the kernel (io_cancel(2) does not work on files), and the
-// buffer is free only when Done is closed.
+// buffer is free only when Done is closed. The race detector (go test -race) is
+// told who has the buffer: it reports who writes it in flight, or, of a read,
+// reads it, and where the operation began.
 //
 // # Errors
 //
