@@ -2,6 +2,7 @@ package asyncfile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
@@ -56,6 +57,8 @@ type AsyncFile struct {
 	_     cacheLine    // what is above is mostly read
 	users atomic.Int64 // operations begun and not ended; negative once closed
 	_     cacheLine
+
+	unflushed atomic.Int64 // bytes that Writers took and nobody knows to be in the file
 
 	mu       sync.Mutex
 	barrier  barrier
@@ -206,7 +209,9 @@ func (f *AsyncFile) leave() {
 
 // Close refuses new operations, waits for those in flight, and closes the file.
 // Every Future is done when it returns. A second Close returns fs.ErrClosed. An
-// Append to a pipe ends when its reader takes it or goes away.
+// Append to a pipe ends when its reader takes it or goes away. Where a Writer has
+// taken bytes that were not flushed the file is closed all the same, and the
+// error answers errors.Is for ErrUnflushed.
 func (f *AsyncFile) Close() error {
 	if !f.opened() {
 		return os.ErrInvalid
@@ -218,8 +223,17 @@ func (f *AsyncFile) Close() error {
 		<-f.drained
 	}
 	f.cleanup.Stop()
-	return errors.Join(f.osf.Close(), f.companion.close(), f.release())
+	err := errors.Join(f.osf.Close(), f.companion.close(), f.release())
+	if n := f.unflushed.Load(); n > 0 {
+		lost := fmt.Errorf("%d bytes may not be in the file: %w", n, ErrUnflushed)
+		err = errors.Join(err, &fs.PathError{Op: "close", Path: f.name, Err: lost})
+	}
+	return err
 }
+
+// ErrUnflushed is in the error of AsyncFile.Close where a Writer was not closed
+// before: its last blocks were never written, or nobody has looked whether they were.
+var ErrUnflushed = errors.New("asyncfile: a Writer was neither flushed nor closed before its file")
 
 // Name returns the name of the file as it was given to Open.
 func (f *AsyncFile) Name() string {

@@ -240,7 +240,8 @@ func (r *Reader) begin(buf []byte) {
 // A Writer writes a file from one offset on, with writes in flight behind the
 // caller. It is not safe for concurrent use, and has a cursor of its own. What
 // was written is in the file when Flush or Close has returned, and durable after
-// a Sync. NewWriter makes one; any other answers os.ErrInvalid.
+// a Sync. One that was not closed keeps bytes to itself: AsyncFile.Close has an
+// error for that. NewWriter makes one; any other answers os.ErrInvalid.
 type Writer struct {
 	file   *AsyncFile
 	block  int
@@ -249,6 +250,7 @@ type Writer struct {
 	cur    []byte
 	filled int // bytes of it
 	behind []block
+	owed   int64 // bytes taken, and neither known to be in the file nor given up with an error that was told
 	err    error // the first
 	closed bool
 }
@@ -320,7 +322,16 @@ func (w *Writer) Flush() error {
 	for len(w.behind) > 0 {
 		w.settle()
 	}
+	w.owe(-w.owed) // those that are not written the error tells of
 	return w.err
+}
+
+// owe adds n to the bytes that the caller has still to be told of.
+func (w *Writer) owe(n int64) {
+	if n != 0 {
+		w.owed += n
+		w.file.unflushed.Add(n)
+	}
 }
 
 // Close is Flush, after which the Writer is of no more use. It returns the first
@@ -370,6 +381,7 @@ func (w *Writer) room() ([]byte, error) {
 // took counts n bytes in, and begins to write the block when it is full.
 func (w *Writer) took(n int) {
 	w.filled += n
+	w.owe(int64(n))
 	if w.next+int64(w.filled) == nextEnd(w.next, w.block) {
 		w.send()
 	}
@@ -393,7 +405,9 @@ func (w *Writer) settle() []byte {
 	b := w.behind[0]
 	copy(w.behind, w.behind[1:])
 	w.behind = w.behind[:len(w.behind)-1]
-	if n, err := b.op.Wait(); err != nil && w.err == nil {
+	n, err := b.op.Wait()
+	w.owe(-int64(n))
+	if err != nil && w.err == nil {
 		w.err = &StreamError{b.off + int64(n), err}
 	}
 	return b.buf
