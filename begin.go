@@ -68,8 +68,20 @@ func (f *AsyncFile) admit() error {
 	if !f.enter() {
 		return fs.ErrClosed
 	}
-	if f.ring.closed.Load() {
+	err := f.closed()
+	if err != nil {
 		f.leave()
+	}
+	return err
+}
+
+// closed returns the error of who comes too late, nil where file and Ring are
+// open.
+func (f *AsyncFile) closed() error {
+	switch {
+	case f.users.Load() < 0:
+		return fs.ErrClosed
+	case f.ring.closed.Load():
 		return errRingClosed
 	}
 	return nil

@@ -266,7 +266,7 @@ func NewWriter(f *AsyncFile, off int64, opts ...StreamOption) (*Writer, error) {
 }
 
 // Write takes len(p) bytes. An error, a *StreamError, is the first of all writes
-// so far; nothing is written after it.
+// so far; nothing is written after it. On a closed file it takes nothing.
 func (w *Writer) Write(p []byte) (n int, err error) {
 	if !w.made() {
 		return 0, errNoWriter
@@ -364,6 +364,9 @@ func (w *Writer) room() ([]byte, error) {
 	case w.closed:
 		return nil, fmt.Errorf("asyncfile: Writer: %w", fs.ErrClosed)
 	case w.err != nil:
+		return nil, w.err
+	case w.file.closed() != nil: // now, since nobody may come to Flush any more
+		w.err = &StreamError{w.Offset(), w.file.pathError(OpWrite, w.file.closed())}
 		return nil, w.err
 	case w.cur != nil:
 	case len(w.behind) < w.depth:

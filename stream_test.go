@@ -421,6 +421,31 @@ func wantUnflushed(t *testing.T, name string, f *AsyncFile, n int64) {
 	}
 }
 
+// TestWriterOnClosedFile has a Writer take nothing that it could not say was
+// lost: the file's Close has been and gone.
+func TestWriterOnClosedFile(t *testing.T) {
+	f := openStream(t, DirectOff, nil)
+	fresh, begun := newWriter(t, f, 0), newWriter(t, f, 100)
+	begun.Write(make([]byte, 10))
+	begun.Flush()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []*Writer{fresh, begun} {
+		var at *StreamError
+		off := w.Offset()
+		if n, err := w.Write(make([]byte, 1)); n != 0 || !errors.Is(err, fs.ErrClosed) || !errors.As(err, &at) || at.Offset != off {
+			t.Errorf("Write = %d, %v", n, err)
+		}
+		if n, err := w.ReadFrom(strings.NewReader("x")); n != 0 || !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("ReadFrom = %d, %v", n, err)
+		}
+		if err := w.Close(); !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("Close = %v", err)
+		}
+	}
+}
+
 // TestUnflushedErrors has writes fail: the Writer's Close tells, and the file's
 // then need not.
 func TestUnflushedErrors(t *testing.T) {

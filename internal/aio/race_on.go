@@ -15,8 +15,9 @@ const RaceEnabled = true
 // Return. The detector knows goroutines, so a goroutine stands for the kernel: it
 // reads, or writes, the memory at a moment that is ordered after Lend and before
 // Return, and with nothing between. So whatever a program does to the memory
-// meanwhile, in any goroutine and under any lock, is a race with it, and the
-// report says where that goroutine, and so the operation, began.
+// meanwhile, in any goroutine, is a race with it, and the report says where that
+// goroutine, and so the operation, began. What it does when the operation has in
+// fact ended may go unseen: some lock on the way then orders it after Return.
 //
 // In a program that was not built with -race it is nothing.
 type Loan struct {
