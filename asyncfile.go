@@ -2,7 +2,6 @@ package asyncfile
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
@@ -223,17 +222,8 @@ func (f *AsyncFile) Close() error {
 		<-f.drained
 	}
 	f.cleanup.Stop()
-	err := errors.Join(f.osf.Close(), f.companion.close(), f.release())
-	if n := f.unflushed.Load(); n > 0 {
-		lost := fmt.Errorf("%d bytes may not be in the file: %w", n, ErrUnflushed)
-		err = errors.Join(err, &fs.PathError{Op: "close", Path: f.name, Err: lost})
-	}
-	return err
+	return errors.Join(f.osf.Close(), f.companion.close(), f.release(), f.lost())
 }
-
-// ErrUnflushed is in the error of AsyncFile.Close where a Writer was not closed
-// before: its last blocks were never written, or nobody has looked whether they were.
-var ErrUnflushed = errors.New("asyncfile: a Writer was neither flushed nor closed before its file")
 
 // Name returns the name of the file as it was given to Open.
 func (f *AsyncFile) Name() string {
