@@ -87,8 +87,11 @@
 //
 // Results are those of os.File. Fewer bytes than asked means an error: io.EOF,
 // bare, at the end of the file, and else a *fs.PathError with the operation, the
-// path and a syscall.Errno that answers errors.Is. After Close it holds
-// fs.ErrClosed. Options out of range answer errors.Is(err, os.ErrInvalid).
+// path and a syscall.Errno that answers errors.Is. After Close, of the file or of
+// its Ring, it holds fs.ErrClosed. What cannot have been meant answers
+// errors.Is(err, os.ErrInvalid): options out of range, an Op with a buffer in the
+// wrong field, a nil AsyncFile or Future. A file that is closed before a Writer of
+// it answers ErrUnflushed.
 //
 // # Order
 //
