@@ -22,7 +22,11 @@ import (
 // Results are those of the same call on an os.File: n less than asked means an
 // error, which is io.EOF, bare, at the end of the file, and otherwise a
 // *fs.PathError with the operation, the path, and a syscall.Errno that answers
-// errors.Is. After Close it holds fs.ErrClosed.
+// errors.Is. After Close, and after the Close of its Ring, it holds fs.ErrClosed.
+//
+// A nil AsyncFile, such as Open returns beside an error, answers os.ErrInvalid as
+// a nil os.File does, in a Future where the method returns one, and zero values
+// where no error is returned.
 type AsyncFile struct {
 	osf  *os.File
 	name string
@@ -54,6 +58,8 @@ type AsyncFile struct {
 	users atomic.Int64 // operations begun and not ended; negative once closed
 	_     cacheLine
 
+	unflushed atomic.Int64 // bytes that Writers took and nobody knows to be in the file
+
 	mu       sync.Mutex
 	barrier  barrier
 	overlap  *overlap // nil where no two ways into the file are in use
@@ -64,24 +70,50 @@ type AsyncFile struct {
 // closedBit in AsyncFile.users says that Close has begun.
 const closedBit = -1 << 63
 
+// opened reports whether f is neither nil nor the zero AsyncFile.
+func (f *AsyncFile) opened() bool { return f != nil && f.ring != nil }
+
 // Backend returns what the file runs on: BackendAIO or BackendPool.
 func (f *AsyncFile) Backend() Backend {
-	if f.aio {
+	switch {
+	case !f.opened():
+		return BackendAuto
+	case f.aio:
 		return BackendAIO
 	}
 	return BackendPool
 }
 
+// Ring returns what carries out the file's operations, for its Stats: the Ring of
+// WithRing, the file's own, or the one that files share which name none. Only
+// a Ring of NewRing can be closed, or given to other files with WithRing.
+func (f *AsyncFile) Ring() *Ring {
+	if f == nil {
+		return nil
+	}
+	return f.ring
+}
+
 // Reason returns why the file is on the pool although BackendAuto looked for
 // native AIO, and nil where it is not so.
-func (f *AsyncFile) Reason() error { return f.reason }
+func (f *AsyncFile) Reason() error {
+	if !f.opened() {
+		return os.ErrInvalid
+	}
+	return f.reason
+}
 
 // Direct reports whether the file bypasses the page cache.
-func (f *AsyncFile) Direct() bool { return f.direct }
+func (f *AsyncFile) Direct() bool { return f != nil && f.direct }
 
 // DirectReason returns why the file is buffered although DirectPrefer asked for
 // O_DIRECT, and nil where it is not so.
-func (f *AsyncFile) DirectReason() error { return f.directReason }
+func (f *AsyncFile) DirectReason() error {
+	if !f.opened() {
+		return os.ErrInvalid
+	}
+	return f.directReason
+}
 
 // ReadAt reads len(p) bytes into p from offset off, in bytes.
 func (f *AsyncFile) ReadAt(p []byte, off int64) *Future {
@@ -129,9 +161,17 @@ func (f *AsyncFile) Datasync() *Future { return f.start(Op{Kind: OpDatasync}) }
 // the queue has room, and returns their Futures in the same order.
 func (f *AsyncFile) Submit(ops ...Op) []*Future {
 	futures := make([]*Future, len(ops))
+	for i := range futures {
+		futures[i] = newFuture()
+	}
+	if !f.opened() {
+		for _, future := range futures {
+			future.resolve(0, os.ErrInvalid, 0)
+		}
+		return futures
+	}
 	var batch requestQueue
 	for i := range ops {
-		futures[i] = newFuture()
 		f.begin(&call{op: ops[i], to: futures[i]}, &batch)
 	}
 	f.ring.submit(batch)
@@ -140,6 +180,10 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 
 func (f *AsyncFile) start(op Op) *Future {
 	future := newFuture()
+	if !f.opened() {
+		future.resolve(0, os.ErrInvalid, 0)
+		return future
+	}
 	f.submit(&call{op: op, to: future})
 	return future
 }
@@ -165,8 +209,13 @@ func (f *AsyncFile) leave() {
 
 // Close refuses new operations, waits for those in flight, and closes the file.
 // Every Future is done when it returns. A second Close returns fs.ErrClosed. An
-// Append to a pipe ends when its reader takes it or goes away.
+// Append to a pipe ends when its reader takes it or goes away. Where a Writer has
+// taken bytes that were not flushed the file is closed all the same, and the
+// error answers errors.Is for ErrUnflushed.
 func (f *AsyncFile) Close() error {
+	if !f.opened() {
+		return os.ErrInvalid
+	}
 	if f.users.Or(closedBit) < 0 {
 		return &fs.PathError{Op: "close", Path: f.name, Err: fs.ErrClosed}
 	}
@@ -175,14 +224,27 @@ func (f *AsyncFile) Close() error {
 	}
 	f.cleanup.Stop()
 	f.unsetDirect()
-	return errors.Join(f.osf.Close(), f.companion.close(), f.release())
+	return errors.Join(f.osf.Close(), f.companion.close(), f.release(), f.lost())
 }
 
 // Name returns the name of the file as it was given to Open.
-func (f *AsyncFile) Name() string { return f.name }
+func (f *AsyncFile) Name() string {
+	if f == nil {
+		return ""
+	}
+	return f.name
+}
 
 // Stat returns what os.File.Stat does.
-func (f *AsyncFile) Stat() (os.FileInfo, error) { return f.osf.Stat() }
+func (f *AsyncFile) Stat() (os.FileInfo, error) { return f.os().Stat() }
+
+// os returns the os.File beneath, nil for a nil AsyncFile.
+func (f *AsyncFile) os() *os.File {
+	if f == nil {
+		return nil
+	}
+	return f.osf
+}
 
 // size returns the size of the file in bytes, or 0 where it has none.
 func (f *AsyncFile) size() int64 {
@@ -197,8 +259,8 @@ func (f *AsyncFile) size() int64 {
 }
 
 // Fd returns the file descriptor, as os.File.Fd does.
-func (f *AsyncFile) Fd() uintptr { return f.osf.Fd() }
+func (f *AsyncFile) Fd() uintptr { return f.os().Fd() }
 
 // SyscallConn returns a raw file, as os.File.SyscallConn does: its Control keeps
 // the descriptor valid for as long as it runs.
-func (f *AsyncFile) SyscallConn() (syscall.RawConn, error) { return f.osf.SyscallConn() }
+func (f *AsyncFile) SyscallConn() (syscall.RawConn, error) { return f.os().SyscallConn() }

@@ -173,10 +173,7 @@ func eventually(t testing.TB, what string, cond func() bool) {
 
 // raceEnabled reports whether the race detector watches, which allows no more
 // than 8128 goroutines.
-func raceEnabled() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
-}
+func raceEnabled() bool { return aio.RaceEnabled }
 
 const (
 	childEnv  = "ASYNCFILE_TEST_CHILD"

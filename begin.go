@@ -33,8 +33,8 @@ func (f *AsyncFile) submit(c *call) {
 // with batch submitted first.
 func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 	result := Completion{Op: c.op.Kind, File: f, Buf: c.op.Buf, Offset: c.op.Offset, Tag: c.tag}
-	if !f.enter() {
-		result.Err = f.pathError(c.op.Kind, fs.ErrClosed)
+	if err := f.admit(); err != nil {
+		result.Err = f.pathError(c.op.Kind, err)
 		f.ring.stats.countAnswer(&result)
 		c.to.deliver(result)
 		return
@@ -61,15 +61,42 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 	f.route(q, c.here, batch)
 }
 
+// admit counts an operation in, or says which is closed: the file or its Ring.
+// An operation that could do without the Ring is refused all the same, so that
+// it makes no difference what the page cache holds.
+func (f *AsyncFile) admit() error {
+	if !f.enter() {
+		return fs.ErrClosed
+	}
+	err := f.closed()
+	if err != nil {
+		f.leave()
+	}
+	return err
+}
+
+// closed returns the error of who comes too late, nil where file and Ring are
+// open.
+func (f *AsyncFile) closed() error {
+	switch {
+	case f.users.Load() < 0:
+		return fs.ErrClosed
+	case f.ring.closed.Load():
+		return errRingClosed
+	}
+	return nil
+}
+
 // answer carries out what needs no request: what os.File answers without a
 // system call, and reads of what the page cache holds. result is the outcome, or,
 // in N, how much of a read was there.
 func (f *AsyncFile) answer(c *call, want int, result *Completion) bool {
 	op := &c.op
-	switch {
-	case op.Kind > OpDatasync:
-		result.Err = f.pathError(op.Kind, invalid("Op.Kind %d", op.Kind))
+	if err := op.check(want); err != nil {
+		result.Err = f.pathError(op.Kind, err)
 		return true
+	}
+	switch {
 	case op.Kind.syncs():
 		return false
 	case op.Kind == OpAppend:
@@ -108,6 +135,7 @@ func (f *AsyncFile) answerCached(op *Op, c *Completion) bool {
 	if err != nil && !errors.Is(err, syscall.EAGAIN) {
 		f.cached.Store(false) // the file system, or a sandbox, has no RWF_NOWAIT
 	}
+	aio.Written(op.Buf[:n])
 	c.N = n
 	if n < len(op.Buf) {
 		return false // the rest is not cached, or is not there

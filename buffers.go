@@ -12,7 +12,8 @@ const bufferAlign = 4096
 func AlignedBuffer(size int) []byte { return aio.AlignedSlice(size, bufferAlign) }
 
 // A BufferPool keeps aligned buffers of one size for reuse, at most a given
-// number of idle ones. It is safe for concurrent use.
+// number of idle ones. It is safe for concurrent use. NewBufferPool makes one;
+// any other has buffers of no bytes.
 type BufferPool struct {
 	size int
 	idle chan []byte
@@ -27,6 +28,9 @@ func NewBufferPool(size, idle int) *BufferPool {
 
 // Get returns a buffer, whose contents are not defined.
 func (p *BufferPool) Get() []byte {
+	if p == nil {
+		return nil
+	}
 	select {
 	case b := <-p.idle:
 		return b
@@ -36,14 +40,20 @@ func (p *BufferPool) Get() []byte {
 }
 
 // Put gives back a buffer that Get returned, for reuse. No operation may be in
-// flight on it. One that was resliced is taken at its full size, and one that
-// does not begin where Get's did is dropped.
+// flight on it, and the caller may not use it any more, nor Put it again: the
+// pool cannot tell, and gives one buffer to two. What begins where Get's did is taken,
+// at its full size, whatever its length is now. Anything whose capacity is not
+// the pool's size, or that does not begin at a multiple of 4096, is dropped.
 func (p *BufferPool) Put(b []byte) {
-	if cap(b) != p.size {
+	if p == nil || cap(b) != p.size {
+		return
+	}
+	b = b[:p.size]
+	if !aio.IsAligned(b, bufferAlign) {
 		return
 	}
 	select {
-	case p.idle <- b[:p.size]:
+	case p.idle <- b:
 	default:
 	}
 }

@@ -47,6 +47,30 @@ func TestBufferPool(t *testing.T) {
 	}
 }
 
+// TestBufferPoolPut offers every piece of a buffer: the pool takes what has its
+// size and begins at an aligned address, at its full size, and nothing else.
+func TestBufferPoolPut(t *testing.T) {
+	const size = 2 * bufferAlign
+	buf := AlignedBuffer(2 * size)
+	for _, from := range []int{0, 1, 512, bufferAlign - 1, bufferAlign, size} {
+		for _, length := range []int{0, 1, size - 1, size} {
+			for _, end := range []int{from + length, from + size - 1, from + size, from + size + 1, 2 * size} {
+				if end < from+length || end > 2*size {
+					continue
+				}
+				p := NewBufferPool(size, 1)
+				p.Put(buf[from : from+length : end])
+				if took, fits := len(p.idle) == 1, end-from == size && from%bufferAlign == 0; took != fits {
+					t.Errorf("[%d:%d:%d]: taken %v", from, from+length, end, took)
+				}
+				if got := p.Get(); len(got) != size || cap(got) != size || !aio.IsAligned(got, bufferAlign) {
+					t.Errorf("[%d:%d:%d]: Get then has %d bytes of %d", from, from+length, end, len(got), cap(got))
+				}
+			}
+		}
+	}
+}
+
 func TestBufferPoolLeast(t *testing.T) {
 	p := NewBufferPool(0, -1)
 	b := p.Get()

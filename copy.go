@@ -10,6 +10,9 @@ import (
 // File, an os.File or a socket the kernel copies by itself if it can, as it does
 // for os.File: copy_file_range(2), splice(2).
 func (f *File) ReadFrom(r io.Reader) (n int64, err error) {
+	if err := f.refused(OpWrite); err != nil {
+		return 0, err
+	}
 	switch {
 	case f.writePast() != nil, f.direct() && f.async.refuse != nil:
 		return io.Copy(struct{ io.Writer }{f}, r)
@@ -32,7 +35,7 @@ func (f *File) ReadFrom(r io.Reader) (n int64, err error) {
 // kernelReader returns the os.File beneath a File, and any other reader as it
 // is. A direct File and one under a deadline are read through their own methods.
 func kernelReader(r io.Reader) io.Reader {
-	if src, ok := r.(*File); ok && src.readPast() == nil && (src == nil || !src.async.direct) {
+	if src, ok := r.(*File); ok && src.readPast() == nil && !src.direct() {
 		return src.os()
 	}
 	return r
@@ -43,6 +46,9 @@ func kernelReader(r io.Reader) io.Reader {
 // os.File: copy_file_range(2), sendfile(2). To anything else several blocks are
 // in flight at once, in no more than 2 MiB of memory.
 func (f *File) WriteTo(w io.Writer) (n int64, err error) {
+	if err := f.refused(OpRead); err != nil {
+		return 0, err
+	}
 	if f.readPast() != nil {
 		return io.Copy(w, struct{ io.Reader }{f})
 	}

@@ -81,14 +81,19 @@
 // buffer and file reachable until then, whatever the caller drops. A wait that
 // ends early, by a context or a deadline, abandons the operation: nothing takes a
 // request back from the kernel (io_cancel(2) does not work on files), and the
-// buffer is free only when Done is closed.
+// buffer is free only when Done is closed. The race detector (go test -race) is
+// told who has the buffer: it reports who writes it in flight, or, of a read,
+// reads it, and where the operation began.
 //
 // # Errors
 //
 // Results are those of os.File. Fewer bytes than asked means an error: io.EOF,
 // bare, at the end of the file, and else a *fs.PathError with the operation, the
-// path and a syscall.Errno that answers errors.Is. After Close it holds
-// fs.ErrClosed. Options out of range answer errors.Is(err, os.ErrInvalid).
+// path and a syscall.Errno that answers errors.Is. After Close, of the file or of
+// its Ring, it holds fs.ErrClosed. What cannot have been meant answers
+// errors.Is(err, os.ErrInvalid): options out of range, an Op with a buffer in the
+// wrong field, a nil AsyncFile or Future. A file that is closed before a Writer of
+// it answers ErrUnflushed.
 //
 // # Order
 //

@@ -58,27 +58,33 @@ func (f *File) Async() *AsyncFile {
 
 // direct reports whether the file bypasses the page cache, so that it takes the
 // library to transfer any bytes but aligned ones.
-func (f *File) direct() bool { return f != nil && f.async.direct }
+func (f *File) direct() bool { return f.Async().Direct() }
+
+// opened reports whether f is neither nil nor the zero File.
+func (f *File) opened() bool { return f != nil && f.async != nil }
 
 // os returns the os.File beneath, nil for a nil File.
-func (f *File) os() *os.File {
-	if f == nil {
+func (f *File) os() *os.File { return f.Async().os() }
+
+// refused returns the error of a call that transfers data where the Ring is
+// closed. One that needs no Ring is refused all the same, as AsyncFile.admit has
+// it. On a closed file it is nil: os.File says that first.
+func (f *File) refused(kind OpKind) error {
+	if !f.opened() || !f.async.ring.closed.Load() || f.async.users.Load() < 0 {
 		return nil
 	}
-	return f.async.osf
+	return f.async.pathError(kind, errRingClosed)
 }
 
 // Close waits for the operations in flight and closes the file, as
 // AsyncFile.Close does.
-func (f *File) Close() error {
-	if f == nil {
-		return os.ErrInvalid
-	}
-	return f.async.Close()
-}
+func (f *File) Close() error { return f.Async().Close() }
 
 // Read reads up to len(b) bytes at the cursor, which it advances.
 func (f *File) Read(b []byte) (n int, err error) {
+	if err := f.refused(OpRead); err != nil {
+		return 0, err
+	}
 	if past := f.readPast(); (past != nil || f.direct()) && len(b) > 0 {
 		return f.atCursor(Op{Kind: OpRead, Buf: b}, past)
 	}
@@ -94,6 +100,9 @@ func (f *File) ReadAt(b []byte, off int64) (n int, err error) {
 // Write writes b at the cursor, which it advances, or at the end of a file
 // opened with O_APPEND.
 func (f *File) Write(b []byte) (n int, err error) {
+	if err := f.refused(OpWrite); err != nil {
+		return 0, err
+	}
 	if past := f.writePast(); (past != nil || f.direct()) && len(b) > 0 {
 		return f.atCursor(Op{Kind: OpWrite, Buf: b}, past)
 	}
@@ -102,7 +111,7 @@ func (f *File) Write(b []byte) (n int, err error) {
 
 // WriteString is Write of a string.
 func (f *File) WriteString(s string) (n int, err error) {
-	if f.writePast() != nil || f.direct() {
+	if f.writePast() != nil || f.direct() || f.refused(OpWrite) != nil {
 		return f.Write([]byte(s))
 	}
 	return f.os().WriteString(s)
@@ -117,6 +126,9 @@ func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
 // Sync commits the file to stable storage, with fsync(2). Unlike AsyncFile.Sync
 // it is no barrier, while nothing else is in flight.
 func (f *File) Sync() error {
+	if err := f.refused(OpSync); err != nil {
+		return err
+	}
 	if past := f.writePast(); past != nil {
 		if f.async.late(past) {
 			return f.async.pathError(OpSync, os.ErrDeadlineExceeded)
@@ -124,7 +136,7 @@ func (f *File) Sync() error {
 		_, err := f.async.await(f.async.startUntil(Op{Kind: OpSync}, past), OpSync, past)
 		return err
 	}
-	if f != nil && f.async.busy() {
+	if f.opened() && f.async.busy() {
 		_, err := f.async.Sync().Wait()
 		return err
 	}
@@ -132,12 +144,7 @@ func (f *File) Sync() error {
 }
 
 // Truncate changes the size of the file, in bytes. The cursor stays.
-func (f *File) Truncate(size int64) error {
-	if f == nil {
-		return os.ErrInvalid
-	}
-	return f.async.Truncate(size)
-}
+func (f *File) Truncate(size int64) error { return f.Async().Truncate(size) }
 
 // SetDeadline sets the deadline of reads and writes: see SetReadDeadline and
 // SetWriteDeadline.
@@ -201,7 +208,10 @@ func (f *File) writePast() <-chan struct{} {
 
 // transfer carries out an operation at an offset the quickest way.
 func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
-	refused := op.Offset < 0 || op.Kind.writes() && f != nil && f.async.refuse != nil
+	if err := f.refused(op.Kind); err != nil {
+		return 0, err
+	}
+	refused := op.Offset < 0 || op.Kind.writes() && f.opened() && f.async.refuse != nil
 	if past != nil && len(op.Buf) > 0 && !refused {
 		return f.async.transferUntil(op, past)
 	}

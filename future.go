@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 )
@@ -18,7 +19,8 @@ var ErrAbandoned = errors.New("asyncfile: wait ended before the operation; its b
 // ways below, at the same time and afterwards. What the operation did happens
 // before its result can be seen.
 //
-// Futures are made by the methods of AsyncFile.
+// Futures are made by the methods of AsyncFile. A nil Future, and one that
+// nothing made, is done, with os.ErrInvalid.
 type Future struct {
 	// The result: written before resolved is set, read after it is seen set.
 	n      int
@@ -26,6 +28,7 @@ type Future struct {
 	offset int64
 
 	resolved atomic.Bool
+	begun    bool // by newFuture: somebody is to resolve it
 	// pending is released once, by resolve. A WaitGroup lets any number of
 	// goroutines park without allocating a channel for them.
 	pending sync.WaitGroup
@@ -44,7 +47,7 @@ var closedChan = func() chan struct{} {
 
 // newFuture returns a Future that waits to be resolved.
 func newFuture() *Future {
-	f := new(Future)
+	f := &Future{begun: true}
 	f.pending.Add(1)
 	return f
 }
@@ -63,20 +66,37 @@ func (f *Future) resolve(n int, err error, offset int64) {
 	for w := f.watchers; w != nil; w = w.next {
 		w.signal()
 	}
-	f.watchers = nil
+	f.watchers = nil // and unwatch has nothing to do any more
 	f.mu.Unlock()
 	f.pending.Done()
 }
+
+// isDone reports whether there is a result, such as that of a Future which
+// nothing made.
+func (f *Future) isDone() bool { return f == nil || f.resolved.Load() || !f.begun }
+
+// outcome returns the result of a Future that is done.
+func (f *Future) outcome() (n int, err error) {
+	if f == nil || !f.begun {
+		return 0, errNoFuture
+	}
+	return f.n, f.err
+}
+
+var errNoFuture = invalid("a Future that no operation began: use those that AsyncFile's methods return")
 
 // Done returns a channel that is closed when the operation has ended, for use
 // in a select. From then on the buffer is the caller's again and Result has the
 // outcome. The channel is made when Done is first called: who only waits does
 // not pay for it.
 func (f *Future) Done() <-chan struct{} {
+	if f == nil {
+		return closedChan
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.done == nil {
-		if f.resolved.Load() {
+		if f.isDone() {
 			f.done = closedChan
 		} else {
 			f.done = make(chan struct{})
@@ -89,10 +109,10 @@ func (f *Future) Done() <-chan struct{} {
 // an os.File would have returned: the number of bytes transferred, and an error
 // if there were fewer than asked.
 func (f *Future) Wait() (n int, err error) {
-	if !f.resolved.Load() {
+	if !f.isDone() {
 		f.pending.Wait()
 	}
-	return f.n, f.err
+	return f.outcome()
 }
 
 // WaitContext waits like Wait, but no longer than ctx lives. A result that is
@@ -100,41 +120,46 @@ func (f *Future) Wait() (n int, err error) {
 // operation is abandoned, not undone: n is 0, and err answers errors.Is for
 // both ErrAbandoned and ctx.Err().
 func (f *Future) WaitContext(ctx context.Context) (n int, err error) {
-	if f.resolved.Load() || ctx.Done() == nil {
+	if f.isDone() || ctx.Done() == nil {
 		return f.Wait()
 	}
 	select {
 	case <-f.Done():
 	case <-ctx.Done():
-		if !f.resolved.Load() {
+		if !f.isDone() {
 			return 0, abandoned(ctx)
 		}
 	}
-	return f.n, f.err
+	return f.outcome()
 }
 
 // Result returns the outcome if the operation has ended; ok reports whether it
 // has. It never blocks.
 func (f *Future) Result() (n int, err error, ok bool) {
-	if !f.resolved.Load() {
+	if !f.isDone() {
 		return 0, nil, false
 	}
-	return f.n, f.err, true
+	n, err = f.outcome()
+	return n, err, true
 }
 
 // Offset waits like Wait and returns the offset in bytes at which the operation
 // began: for Append, where the data went.
 func (f *Future) Offset() int64 {
+	if f == nil {
+		return 0
+	}
 	f.Wait()
 	return f.offset
 }
 
 // WaitAll waits until all futures are done and returns the first error, in the
-// order of its arguments.
+// order of its arguments, that is not io.EOF; or io.EOF, if that is the only one.
+// So a file that is shorter than what was read of it hides no failure.
 func WaitAll(futures ...*Future) error {
 	var first error
 	for _, f := range futures {
-		if _, err := f.Wait(); err != nil && first == nil {
+		if _, err := f.Wait(); err != nil && (first == nil || first == io.EOF) {
 			first = err
 		}
 	}
@@ -151,7 +176,8 @@ func WaitAny(ctx context.Context, futures ...*Future) (int, error) {
 		return -1, invalid("WaitAny: pass at least one Future")
 	}
 	if i := firstDone(futures); i >= 0 {
-		return i, futures[i].err
+		_, err := futures[i].Wait()
+		return i, err
 	}
 	any := make(chan struct{}, 1)
 	watchers := make([]watcher, len(futures))
@@ -169,7 +195,8 @@ func WaitAny(ctx context.Context, futures ...*Future) (int, error) {
 	case <-ctx.Done():
 	}
 	if i := firstDone(futures); i >= 0 {
-		return i, futures[i].err
+		_, err := futures[i].Wait()
+		return i, err
 	}
 	return -1, abandoned(ctx)
 }
@@ -177,7 +204,7 @@ func WaitAny(ctx context.Context, futures ...*Future) (int, error) {
 // firstDone returns the lowest index of a future that is done, or -1.
 func firstDone(futures []*Future) int {
 	for i, f := range futures {
-		if f.resolved.Load() {
+		if f.isDone() {
 			return i
 		}
 	}
@@ -187,8 +214,8 @@ func firstDone(futures []*Future) int {
 // A watcher is one WaitAny's interest in one Future. c has room for one signal,
 // which stands for any number of them.
 type watcher struct {
-	c    chan struct{}
-	next *watcher
+	c          chan struct{}
+	prev, next *watcher
 }
 
 func (w *watcher) signal() {
@@ -206,19 +233,28 @@ func (f *Future) watch(w *watcher) {
 		w.signal()
 		return
 	}
-	w.next, f.watchers = f.watchers, w
+	if w.next = f.watchers; w.next != nil {
+		w.next.prev = w
+	}
+	f.watchers = w
 }
 
 // unwatch forgets w, so that a long operation does not collect the watchers of
-// every WaitAny that it took part in.
+// every WaitAny that it took part in. It takes the same time however many there
+// are.
 func (f *Future) unwatch(w *watcher) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for p := &f.watchers; *p != nil; p = &(*p).next {
-		if *p == w {
-			*p = w.next
-			return
-		}
+	if f.resolved.Load() {
+		return
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	}
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		f.watchers = w.next
 	}
 }
 

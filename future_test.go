@@ -3,6 +3,9 @@ package asyncfile
 import (
 	"context"
 	"errors"
+	"io"
+	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -170,27 +173,55 @@ func TestAbandon(t *testing.T) {
 	eventually(t, "the place is free", func() bool { return f.ring.Stats().InFlight == 0 })
 }
 
+// TestWaitAll tries every order of results: the first that is neither nil nor
+// io.EOF wins, and io.EOF over nil.
 func TestWaitAll(t *testing.T) {
 	if err := WaitAll(); err != nil {
 		t.Errorf("of none: %v", err)
 	}
-	first, second := errors.New("first"), errors.New("second")
-	futures := []*Future{newFuture(), newFuture(), newFuture()}
-	var done sync.WaitGroup
-	done.Go(func() {
-		futures[2].resolve(0, second, 0)
-		futures[1].resolve(0, first, 0)
-		futures[0].resolve(1, nil, 0)
-	})
-	if err := WaitAll(futures...); err != first {
-		t.Errorf("WaitAll = %v, want the first in the order of its arguments", err)
-	}
-	for i, f := range futures {
-		if _, _, ok := f.Result(); !ok {
-			t.Errorf("future %d is not done", i)
+	results := []error{nil, io.EOF, errors.New("first"), errors.New("second"), errNoFuture}
+	const count = 3
+	for test := range len(results) * len(results) * len(results) {
+		var want error
+		rest := test
+		futures := make([]*Future, count)
+		var done sync.WaitGroup
+		for k := range futures {
+			err := results[rest%len(results)]
+			rest /= len(results)
+			if err != nil && err != io.EOF && (want == nil || want == io.EOF) || want == nil {
+				want = err
+			}
+			if err == errNoFuture {
+				continue // leaves a nil Future
+			}
+			futures[k] = newFuture()
+			done.Go(func() { futures[k].resolve(0, err, 0) })
 		}
+		if err := WaitAll(futures...); err != want {
+			t.Errorf("%d: WaitAll = %v, want %v", test, err, want)
+		}
+		for k, f := range futures {
+			if _, _, ok := f.Result(); !ok {
+				t.Errorf("%d: future %d is not done", test, k)
+			}
+		}
+		done.Wait()
 	}
-	done.Wait()
+}
+
+// TestWaitAllOfShortFile reads a file that is shorter than what is asked, as who
+// reads a whole file in blocks does, with a read that fails behind its end.
+func TestWaitAllOfShortFile(t *testing.T) {
+	f := openTest(t, putFile(t, testPattern(100, 1)), os.O_RDONLY)
+	short, bad := Op{Buf: make([]byte, 200)}, Op{Buf: make([]byte, 1), Offset: -1}
+	if err := WaitAll(f.Submit(short)...); err != io.EOF {
+		t.Errorf("of a short read: %v", err)
+	}
+	var pe *fs.PathError
+	if err := WaitAll(f.Submit(short, bad)...); !errors.As(err, &pe) {
+		t.Errorf("of a short read and one that failed: %v", err)
+	}
 }
 
 // TestWaitAllWaitsForAll has an error early: it must not end the wait.
@@ -281,6 +312,65 @@ func TestWaitAnyLoop(t *testing.T) {
 		if slow.watchers != nil {
 			t.Fatal("the list of watchers grows")
 		}
+	}
+}
+
+// TestUnwatch takes watchers off in every order. The Future does not say where
+// its list begins: who leaves looks at its neighbours alone, so that many
+// WaitAnys that are abandoned cost no time that grows with the square of their number.
+func TestUnwatch(t *testing.T) {
+	const count = 4
+	for order := range permutations(count) {
+		f, head := newFuture(), new(watcher)
+		f.watch(head)
+		watchers := make([]watcher, count)
+		for i := range watchers {
+			f.watch(&watchers[i])
+		}
+		first := f.watchers
+		f.watch(new(watcher)) // so that none of the four is the first
+		f.watchers = nil
+		if first != &watchers[count-1] {
+			t.Fatal("the last to come is not the first in the list")
+		}
+		for left, i := range order {
+			f.unwatch(&watchers[i])
+			n := 0
+			for w := head; w.prev != nil; w = w.prev {
+				if w.prev.next != w {
+					t.Fatalf("%v: the list is torn", order)
+				}
+				n++
+			}
+			if want := count - left; n != want { // one is the first, which stays
+				t.Fatalf("%v: %d before the last after %d have left, want %d", order, n, left+1, want)
+			}
+		}
+	}
+}
+
+// permutations yields every order of 0 to n-1.
+func permutations(n int) iter.Seq[[]int] {
+	return func(yield func([]int) bool) {
+		order := make([]int, n)
+		for i := range order {
+			order[i] = i
+		}
+		var from func(k int) bool
+		from = func(k int) bool {
+			if k == n {
+				return yield(order)
+			}
+			for i := k; i < n; i++ {
+				order[k], order[i] = order[i], order[k]
+				if !from(k + 1) {
+					return false
+				}
+				order[k], order[i] = order[i], order[k]
+			}
+			return true
+		}
+		from(0)
 	}
 }
 

@@ -64,7 +64,7 @@ func TestGateHolds(t *testing.T) {
 	kernel, f := openGated(t, 2*testBlock)
 	p := make([]byte, testBlock)
 	inside := f.WriteAt(p, 0)
-	extending, read, more := f.WriteAt(p, 2*testBlock), f.ReadAt(p, 0), f.WriteAt(p, 4*testBlock)
+	extending, read, more := f.WriteAt(p, 2*testBlock), f.ReadAt(make([]byte, testBlock), 0), f.WriteAt(p, 4*testBlock)
 	if n := heldBy(f); n != 3 {
 		t.Fatalf("the gate holds %d, want 3", n)
 	}

@@ -19,10 +19,22 @@ const (
 	OpDatasync               // fdatasync(2), as a barrier
 )
 
-// String returns the name that a *fs.PathError of the operation has as its Op:
-// "read", "write", "sync" or "datasync".
+// String returns "read", "write", "readv", "writev", "append", "sync" or
+// "datasync".
 func (k OpKind) String() string {
-	return name(int(k), "OpKind", "read", "write", "read", "write", "write", "sync", "datasync")
+	return name(int(k), "OpKind", "read", "write", "readv", "writev", "append", "sync", "datasync")
+}
+
+// errorOp returns what a *fs.PathError of the operation has as its Op, which is
+// what os.File's has: of the ways to write there is one name.
+func (k OpKind) errorOp() string {
+	switch {
+	case k.writes():
+		return OpWrite.String()
+	case k == OpReadv:
+		return OpRead.String()
+	}
+	return k.String()
 }
 
 func (k OpKind) writes() bool { return k == OpWrite || k == OpWritev || k == OpAppend }
@@ -31,15 +43,37 @@ func (k OpKind) vectored() bool { return k == OpReadv || k == OpWritev }
 
 func (k OpKind) syncs() bool { return k == OpSync || k == OpDatasync }
 
-// An Op describes one operation of Submit. The zero Kind is OpRead.
+// An Op describes one operation of Submit. The zero Kind is OpRead. A Kind that
+// is none of the above, and a buffer in the field that Kind does not use, are
+// refused with an error that answers errors.Is(err, os.ErrInvalid): nothing is
+// transferred.
 type Op struct {
 	Kind   OpKind
 	Buf    []byte   // of OpRead, OpWrite and OpAppend
-	Bufs   [][]byte // of OpReadv and OpWritev, in order
+	Bufs   [][]byte // of OpReadv and OpWritev, in order; their sum fits an int
 	Offset int64    // in bytes; no meaning for OpAppend, OpSync and OpDatasync
 }
 
-// size returns how many bytes the operation is asked to transfer.
+// check returns an error where the operation, of size bytes, is not what its
+// caller can have meant: bytes that would go nowhere are no success.
+func (op *Op) check(size int) error {
+	switch {
+	case op.Kind > OpDatasync:
+		return invalid("Op.Kind %d: use OpRead to OpDatasync", op.Kind)
+	case op.Kind.syncs() && len(op.Buf)+len(op.Bufs) > 0:
+		return invalid("Op.Buf and Op.Bufs are not for %v: leave them nil", op.Kind)
+	case op.Kind.vectored() && len(op.Buf) > 0:
+		return invalid("Op.Buf is not for %v: use Op.Bufs", op.Kind)
+	case !op.Kind.vectored() && len(op.Bufs) > 0:
+		return invalid("Op.Bufs is not for %v: use Op.Buf, or OpReadv or OpWritev", op.Kind)
+	case size < 0:
+		return invalid("Op.Bufs has more bytes than an int counts: use several operations")
+	}
+	return nil
+}
+
+// size returns how many bytes the operation is asked to transfer, or less than
+// zero where an int cannot say.
 func (op *Op) size() (n int) {
 	switch {
 	case op.Kind.syncs():
@@ -48,7 +82,9 @@ func (op *Op) size() (n int) {
 		return len(op.Buf)
 	}
 	for _, p := range op.Bufs {
-		n += len(p)
+		if n += len(p); n < 0 {
+			return -1
+		}
 	}
 	return n
 }

@@ -2,7 +2,6 @@ package asyncfile
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
@@ -163,13 +162,16 @@ const privateDepth = 16
 func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 	want := capable(info) && (c.backend == BackendAIO || c.backend == BackendAuto && f.direct)
 	f.release = func() error { return nil }
+	if c.ring != nil && c.ring.closed.Load() {
+		return errRingClosed
+	}
+	// A pipe's reader may keep an operation waiting for as long as it likes: that
+	// is to hold up no other files, neither for workers nor for slots.
+	alone := !capable(info) && !info.IsDir()
 	var err error
 	switch {
-	case c.ring != nil:
+	case c.ring != nil && !alone:
 		f.ring = c.ring
-		if c.ring.closed.Load() {
-			return fmt.Errorf("asyncfile: WithRing: the Ring: %w", fs.ErrClosed)
-		}
 		if want && c.ring.context == nil {
 			f.reason = c.ring.reason
 			if c.backend == BackendAIO {
@@ -183,15 +185,13 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 		if f.ring, err = newRing(c); err != nil {
 			return err
 		}
-		f.reason, f.release = f.ring.reason, f.ring.Close
-	case !capable(info):
-		// A pipe's reader may keep an operation waiting for as long as it likes:
-		// that is not to hold up other files.
+		f.reason, f.release = f.ring.reason, f.ring.close
+	case alone:
 		c.backend, c.depth = BackendPool, min(c.depth, privateDepth)
 		if f.ring, err = newRing(c); err != nil {
 			return err
 		}
-		f.release = f.ring.Close
+		f.release = f.ring.close
 	default:
 		shared := &sharedPool
 		if want {

@@ -108,11 +108,13 @@ type config struct {
 
 // WithRing has the file's operations go through r, which is the caller's to
 // close, after the file. It excludes the options that shape a Ring. Default: a
-// Ring shared by all files of the process that name none.
+// Ring shared by all files of the process that name none. A pipe, a socket or a
+// character device has a Ring of its own all the same, since what it waits for may
+// never come: AsyncFile.Ring tells. Any Ring but one of NewRing is refused.
 func WithRing(r *Ring) Option {
 	return func(c *config) {
 		c.ring = r
-		c.reject(r == nil, "WithRing(nil): pass a Ring of NewRing, or leave the option out for the shared one")
+		c.reject(r == nil || !r.lent, "WithRing: pass a Ring of NewRing, or leave the option out for the shared one")
 	}
 }
 

@@ -28,6 +28,7 @@ func wantRefusal(t *testing.T, err error, texts ...string) {
 
 func TestOptionsOutOfRange(t *testing.T) {
 	name := putFile(t, nil)
+	shared := openTest(t, name, os.O_RDONLY)
 	for _, c := range []struct {
 		opt   Option
 		texts []string // the option, the value, the range
@@ -46,7 +47,9 @@ func TestOptionsOutOfRange(t *testing.T) {
 		{WithDirect(3), []string{"WithDirect(3)", "DirectOff, DirectPrefer or DirectRequire"}},
 		{WithBackend(-1), []string{"WithBackend(-1)", "BackendAuto, BackendAIO or BackendPool"}},
 		{WithBackend(3), []string{"WithBackend(3)", "BackendAuto, BackendAIO or BackendPool"}},
-		{WithRing(nil), []string{"WithRing(nil)", "NewRing"}},
+		{WithRing(nil), []string{"WithRing", "pass a Ring of NewRing"}},
+		{WithRing(&Ring{}), []string{"WithRing", "pass a Ring of NewRing"}},
+		{WithRing(shared.Ring()), []string{"WithRing", "pass a Ring of NewRing"}},
 	} {
 		t.Run(c.texts[0], func(t *testing.T) {
 			if f, err := Open(name, c.opt); err == nil {
@@ -56,11 +59,11 @@ func TestOptionsOutOfRange(t *testing.T) {
 				wantRefusal(t, err, c.texts...)
 			}
 			r, err := NewRing(c.opt)
-			if err == nil && c.texts[0] != "WithRing(nil)" {
+			if err == nil {
 				r.Close()
 				t.Error("NewRing takes it")
 			}
-			if err != nil && strings.HasPrefix(c.texts[0], "WithDirect") {
+			if err != nil && strings.HasPrefix(c.texts[0], "WithDirect") || c.texts[0] == "WithRing" {
 				wantRefusal(t, err)
 			} else if err != nil {
 				wantRefusal(t, err, c.texts...)
@@ -322,7 +325,7 @@ func TestNames(t *testing.T) {
 		fmt.Sprint(BackendAuto, BackendAIO, BackendPool, Backend(9)):      "auto aio pool Backend(9)",
 		fmt.Sprint(WaitGetEvents, WaitEventFD, WaitMode(-1)):              "getevents eventfd WaitMode(-1)",
 		fmt.Sprint(DirectOff, DirectPrefer, DirectRequire, DirectMode(3)): "off prefer require DirectMode(3)",
-		fmt.Sprint(OpRead, OpWrite, OpReadv, OpWritev, OpAppend):          "read write read write write",
+		fmt.Sprint(OpRead, OpWrite, OpReadv, OpWritev, OpAppend):          "read write readv writev append",
 		fmt.Sprint(OpSync, OpDatasync, OpKind(200)):                       "sync datasync OpKind(200)",
 	} {
 		if got != want {

@@ -144,6 +144,7 @@ func (r *Ring) finish(list []outcome) (released requestQueue) {
 // to be done when the slot is someone else's.
 func (o *outcome) detach(released *requestQueue) {
 	q, f := o.q, o.q.file
+	q.loan.Return()
 	q.dropBounce()
 	o.ending = ending{
 		sink:   q.sink,

@@ -45,7 +45,8 @@ type Queue struct {
 
 // NewQueue returns a Queue with depth places; depth is at least 1. A lesser one
 // counts as 1. How many of the operations are in flight at once is up to the
-// files' Rings.
+// files' Rings. A place takes some 90 bytes, and NewQueue panics, as make does,
+// where there is no memory for so many.
 func NewQueue(depth int) *Queue {
 	depth = max(depth, 1)
 	q := &Queue{
@@ -74,8 +75,11 @@ func (q *Queue) WriteAt(f *AsyncFile, p []byte, off int64, tag any) error {
 
 // Submit begins any operation, as ReadAt begins to read.
 func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
-	if f == nil {
-		return invalid("Queue: the file is nil: pass an open AsyncFile")
+	switch {
+	case !q.made():
+		return errNoQueue
+	case !f.opened():
+		return invalid("Queue: no file: pass an open AsyncFile")
 	}
 	if err := q.take(); err != nil {
 		return err
@@ -84,9 +88,18 @@ func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
 	return nil
 }
 
+// made reports whether NewQueue made q.
+func (q *Queue) made() bool { return q != nil && q.ready != nil }
+
+var errNoQueue = invalid("a Queue that nothing made: use one of NewQueue")
+
 // C returns the channel on which completions arrive. It is closed, and what was
-// not received is still there to be, once Close has returned.
+// not received is still there to be, once Close has returned. A nil Queue's is
+// closed.
 func (q *Queue) C() <-chan Completion {
+	if !q.made() {
+		return closedQueue
+	}
 	if q.waiting.Load() > 0 {
 		q.reclaim()
 	}
@@ -97,6 +110,9 @@ func (q *Queue) C() <-chan Completion {
 // ended. Submitters that wait for a place give up. A second Close returns
 // fs.ErrClosed.
 func (q *Queue) Close() error {
+	if !q.made() {
+		return errNoQueue
+	}
 	q.mu.Lock()
 	if q.closing.Err() != nil {
 		q.mu.Unlock()
@@ -113,6 +129,13 @@ func (q *Queue) Close() error {
 	close(q.ready)
 	return nil
 }
+
+// closedQueue is what a Queue that nothing made has for C.
+var closedQueue = func() chan Completion {
+	c := make(chan Completion)
+	close(c)
+	return c
+}()
 
 var errQueueClosed = fmt.Errorf("asyncfile: Queue: %w", fs.ErrClosed)
 

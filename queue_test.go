@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -450,5 +451,138 @@ func TestQueueAllocations(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A queueModel is what a Queue of two places promises, in a few lines. It is
+// told of each call, and of each operation that ends, and says how calls return.
+type queueModel struct {
+	held, unread    int
+	waiting         []*queueCall // submitters, in their order
+	closing, closed *queueCall
+}
+
+// A queueCall is a call that may block. err is what it is to return, once
+// returned is set; got is what it did.
+type queueCall struct {
+	bad      bool // an operation that ends at once
+	returned bool
+	err      error // os.ErrInvalid, fs.ErrClosed or nil
+	got      chan error
+}
+
+func (c *queueCall) returns(err error) { c.returned, c.err = true, err }
+
+// settle lets go on who can.
+func (m *queueModel) settle() {
+	for _, c := range m.waiting {
+		switch {
+		case m.closing != nil:
+			c.returns(fs.ErrClosed)
+		case m.held+m.unread == 2:
+			return
+		case c.bad:
+			m.unread++
+			c.returns(nil)
+		default:
+			m.held++
+			c.returns(nil)
+		}
+		m.waiting = m.waiting[1:]
+	}
+	if m.closing != nil && m.held == 0 && m.closed == nil {
+		m.closed = m.closing
+		m.closed.returns(nil)
+	}
+}
+
+// TestQueueCalls makes every sequence of five calls and events on a Queue, and
+// compares with the model, after each, how every call so far has returned.
+func TestQueueCalls(t *testing.T) {
+	const steps = "swnrcx" // submit, submit what is wrong, submit to no file, receive, complete, close
+	inBubble(t, 4, func(s *scripted) {
+		s.hold()
+		s.Cleanup(func() { // where it failed
+			s.kernel.OnOp(nil)
+			for _, op := range s.kernel.Held() {
+				op.Complete()
+			}
+		})
+		length := 5
+		if testing.Short() {
+			length = 4
+		}
+		for code := range int(math.Pow(float64(len(steps)), float64(length))) {
+			var trace []byte
+			for range length {
+				trace = append(trace, steps[code%len(steps)])
+				code /= len(steps)
+			}
+			s.runQueue(string(trace))
+		}
+	})
+}
+
+// runQueue carries out the steps, and then ends all that they left.
+func (s *scripted) runQueue(trace string) {
+	var m queueModel
+	q := NewQueue(2)
+	var calls []*queueCall
+	start := func(bad bool, call func() error) *queueCall {
+		c := &queueCall{bad: bad, got: make(chan error, 1)}
+		calls = append(calls, c)
+		go func() { c.got <- call() }()
+		return c
+	}
+	for i, step := range trace + "xcccrrrr" {
+		switch step {
+		case 's', 'w':
+			op := Op{Buf: make([]byte, 8)}
+			if step == 'w' {
+				op.Kind = OpSync // has no use for Buf
+			}
+			m.waiting = append(m.waiting, start(step == 'w', func() error { return q.Submit(s.direct, op, nil) }))
+		case 'n':
+			start(false, func() error { return q.Submit(nil, Op{}, nil) }).returns(os.ErrInvalid)
+		case 'c':
+			if held := s.kernel.Held(); len(held) > 0 {
+				held[0].Complete()
+			}
+			if m.held > 0 {
+				m.held, m.unread = m.held-1, m.unread+1
+			}
+		case 'x':
+			if c := start(false, q.Close); m.closing == nil {
+				m.closing = c
+			} else {
+				c.returns(fs.ErrClosed)
+			}
+		case 'r':
+			select {
+			case _, ok := <-q.C():
+				if ok != (m.unread > 0) || !ok && m.closed == nil {
+					s.Fatalf("%s, step %d: received %v, of %+v", trace, i, ok, m)
+				}
+				if ok {
+					m.unread--
+				}
+			default:
+				if m.unread > 0 || m.closed != nil {
+					s.Fatalf("%s, step %d: nothing to receive, of %+v", trace, i, m)
+				}
+			}
+		}
+		m.settle()
+		time.Sleep(2 * recheckPeriod) // of the bubble: until all wait, and submitters have looked for places
+		for k, c := range calls {
+			if len(c.got) == 1 != c.returned {
+				s.Fatalf("%s, step %d: call %d has returned %v, want %v", trace, i, k, !c.returned, c.returned)
+			}
+		}
+	}
+	for k, c := range calls {
+		if err := <-c.got; !errors.Is(err, c.err) {
+			s.Fatalf("%s: call %d: %v, want %v", trace, k, err, c.err)
+		}
 	}
 }

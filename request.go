@@ -34,6 +34,7 @@ import (
 // stay reachable, through Ring.requests, until the kernel is done with them.
 type request struct {
 	iocb aio.IOCB // valid while pending and inside io_submit
+	loan aio.Loan // of the caller's memory, for the race detector; returned before any of it is touched here
 
 	ring *Ring
 	slot uint32   // index in Ring.requests
@@ -102,6 +103,7 @@ func (q *request) set(f *AsyncFile, c *call, want, done int) {
 	q.file, q.sink, q.tag = f, c.to, c.tag
 	q.want, q.done = want, done
 	q.alone = c.past != nil && f.aio
+	q.loan.Lend(!q.op.Kind.writes(), q.op.Buf, bufs)
 }
 
 // end returns the offset in bytes at which the operation is to end. It is less
@@ -158,6 +160,7 @@ func (q *request) prepare() {
 // advance takes the result of one submission. It reports whether the operation
 // goes on, which then needs a plan, and otherwise how it ended.
 func (q *request) advance(res int64) (more bool, err error) {
+	q.loan.Return()
 	n, err := aio.Result(res)
 	switch {
 	case errors.Is(err, syscall.EINTR):
@@ -209,6 +212,7 @@ func (q *request) reset() {
 
 // Run does on a worker what would block elsewhere, for workers.Job.
 func (q *request) Run() {
+	q.loan.Return()
 	switch {
 	case q.landing:
 		q.landing = false
@@ -236,7 +240,7 @@ func pathError(kind OpKind, path string, err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	return &fs.PathError{Op: kind.String(), Path: path, Err: err}
+	return &fs.PathError{Op: kind.errorOp(), Path: path, Err: err}
 }
 
 func (f *AsyncFile) pathError(kind OpKind, err error) error { return pathError(kind, f.name, err) }

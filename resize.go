@@ -2,6 +2,7 @@ package asyncfile
 
 import (
 	"io/fs"
+	"os"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
@@ -41,6 +42,9 @@ func (f *AsyncFile) Preallocate(size int64) error {
 // resize runs change, which returns the new size of the file, alone on the file
 // where direct I/O in flight would make it wait.
 func (f *AsyncFile) resize(op string, change func() (int64, error)) (err error) {
+	if !f.opened() {
+		return os.ErrInvalid
+	}
 	if !f.enter() {
 		return &fs.PathError{Op: op, Path: f.name, Err: fs.ErrClosed}
 	}

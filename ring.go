@@ -28,6 +28,7 @@ type Ring struct {
 	requests []*request    // every slot, by index
 	closing  chan struct{} // closed when Close begins
 	closed   atomic.Bool   // written with mu held
+	lent     bool          // made by NewRing: its user closes it, and gives it to files
 	workers  *workers.Pool
 	bounces  bouncePools
 
@@ -75,7 +76,12 @@ func NewRing(opts ...Option) (*Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRing(c)
+	r, err := newRing(c)
+	if err != nil {
+		return nil, err
+	}
+	r.lent = true
+	return r, nil
 }
 
 func newRing(c *config) (*Ring, error) {
@@ -199,10 +205,18 @@ func tryContext(context aio.Context) error {
 
 // Depth returns the most requests in flight: what WithQueueDepth asked, or what
 // the machine had room for.
-func (r *Ring) Depth() int { return len(r.requests) }
+func (r *Ring) Depth() int {
+	if r == nil {
+		return 0
+	}
+	return len(r.requests)
+}
 
 // Backend returns BackendAIO or BackendPool.
 func (r *Ring) Backend() Backend {
+	if !r.made() {
+		return BackendAuto
+	}
 	if r.context == nil {
 		return BackendPool
 	}
@@ -211,16 +225,50 @@ func (r *Ring) Backend() Backend {
 
 // Reason returns why the Ring is on the pool although BackendAuto looked for
 // native AIO, and nil where it is not so.
-func (r *Ring) Reason() error { return r.reason }
+func (r *Ring) Reason() error {
+	if !r.made() {
+		return errNoRing
+	}
+	return r.reason
+}
 
-// Close refuses new operations with fs.ErrClosed, waits for those in flight,
-// and releases the completer and the kernel context, which takes 26 to 40 ms.
-// Close the Ring's files first. A second Close returns fs.ErrClosed.
+// made reports whether r is more than the zero Ring.
+func (r *Ring) made() bool { return r != nil && r.closing != nil }
+
+var errNoRing = invalid("a Ring that nothing made: use one of NewRing")
+
+// errRingClosed is what the operations of a closed Ring's files are answered.
+var errRingClosed error = ringClosedError{}
+
+type ringClosedError struct{}
+
+func (ringClosedError) Error() string        { return "asyncfile: the Ring is closed" }
+func (ringClosedError) Is(target error) bool { return target == fs.ErrClosed }
+
+// Close refuses new operations, waits for those in flight, and releases the
+// completer and the kernel context, which takes 26 to 40 ms. Close the Ring's
+// files first: on a file that is still open nothing can be read, written or
+// synced afterwards, be it by AsyncFile, Queue or File. The error of such a call says that the
+// Ring is closed, and answers errors.Is for fs.ErrClosed, as a second Close does.
+//
+// A Ring that AsyncFile.Ring returned for a file that was not given one is
+// not the caller's to close: Close then does nothing but return an error that answers
+// os.ErrInvalid.
 func (r *Ring) Close() error {
+	switch {
+	case !r.made():
+		return errNoRing
+	case !r.lent:
+		return invalid("Ring.Close: this Ring belongs to its files, the last of which closes it")
+	}
+	return r.close()
+}
+
+func (r *Ring) close() error {
 	r.mu.Lock()
 	if r.closed.Swap(true) {
 		r.mu.Unlock()
-		return fmt.Errorf("asyncfile: Ring: %w", fs.ErrClosed)
+		return errRingClosed
 	}
 	close(r.closing)
 	for len(r.slots.free) < len(r.requests) {
@@ -252,7 +300,7 @@ func (r *Ring) acquire(past <-chan struct{}) (*request, error) {
 	r.mu.Lock()
 	if r.closed.Load() {
 		r.mu.Unlock()
-		return nil, fs.ErrClosed
+		return nil, errRingClosed
 	}
 	q := r.slots.take()
 	if q != nil {
@@ -265,7 +313,7 @@ func (r *Ring) acquire(past <-chan struct{}) (*request, error) {
 	select {
 	case q = <-w.given:
 	case <-r.closing:
-		err = fs.ErrClosed
+		err = errRingClosed
 	case <-past:
 		err = os.ErrDeadlineExceeded
 	}

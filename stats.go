@@ -104,6 +104,9 @@ func (s *counters) countWay(q *request) {
 
 // Stats returns what the Ring has done. It is safe for concurrent use.
 func (r *Ring) Stats() Stats {
+	if !r.made() {
+		return Stats{}
+	}
 	s := &r.stats
 	ended, answered := s.Ended.Load(), s.Answered.Load() // first: they are never ahead of what began
 	r.mu.Lock()

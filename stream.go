@@ -52,7 +52,7 @@ func newStreamConfig(f *AsyncFile, off int64, opts []StreamOption) (*streamConfi
 			opt(c)
 		}
 	}
-	if f == nil {
+	if !f.opened() {
 		c.errs = append(c.errs, invalid("stream of no file: pass an open AsyncFile"))
 	}
 	if off < 0 {
@@ -87,6 +87,7 @@ func nextEnd(off int64, size int) int64 { return off - off%int64(size) + int64(s
 
 // A Reader reads a file from one offset on, with reads in flight ahead of the
 // caller. It is not safe for concurrent use, and has a cursor of its own.
+// NewReader makes one; any other answers os.ErrInvalid.
 type Reader struct {
 	file  *AsyncFile
 	block int
@@ -113,6 +114,9 @@ func NewReader(f *AsyncFile, off int64, opts ...StreamOption) (*Reader, error) {
 // other error is a *StreamError, which comes after all that was read before it.
 // Either is final: for what is written to the file later, make another Reader.
 func (r *Reader) Read(p []byte) (n int, err error) {
+	if !r.made() {
+		return 0, errNoReader
+	}
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -127,6 +131,9 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 // WriteTo writes what is left of the file to w, until its end or the first
 // error.
 func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
+	if !r.made() {
+		return 0, errNoReader
+	}
 	for r.fill() {
 		m, err := w.Write(r.rest)
 		if m < 0 || m > len(r.rest) {
@@ -155,10 +162,18 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 var errInvalidWrite = errors.New("invalid write result")
 
 // Offset returns the offset of the next byte that Read returns.
-func (r *Reader) Offset() int64 { return r.end - int64(len(r.rest)) }
+func (r *Reader) Offset() int64 {
+	if r == nil {
+		return 0
+	}
+	return r.end - int64(len(r.rest))
+}
 
 // Close waits for the reads in flight. Read returns fs.ErrClosed afterwards.
 func (r *Reader) Close() error {
+	if !r.made() {
+		return errNoReader
+	}
 	if errors.Is(r.err, fs.ErrClosed) {
 		return r.err
 	}
@@ -170,6 +185,14 @@ func (r *Reader) Close() error {
 	r.err = fmt.Errorf("asyncfile: Reader: %w", fs.ErrClosed)
 	return nil
 }
+
+// made reports whether NewReader made r.
+func (r *Reader) made() bool { return r != nil && r.file != nil }
+
+var (
+	errNoReader = invalid("a Reader that nothing made: use one of NewReader")
+	errNoWriter = invalid("a Writer that nothing made: use one of NewWriter")
+)
 
 // fill sees to it that rest is not empty, and reports false where that cannot
 // be, for err.
@@ -217,7 +240,8 @@ func (r *Reader) begin(buf []byte) {
 // A Writer writes a file from one offset on, with writes in flight behind the
 // caller. It is not safe for concurrent use, and has a cursor of its own. What
 // was written is in the file when Flush or Close has returned, and durable after
-// a Sync.
+// a Sync. One that was not closed keeps bytes to itself: AsyncFile.Close has an
+// error for that. NewWriter makes one; any other answers os.ErrInvalid.
 type Writer struct {
 	file   *AsyncFile
 	block  int
@@ -226,8 +250,22 @@ type Writer struct {
 	cur    []byte
 	filled int // bytes of it
 	behind []block
+	owed   int64 // bytes taken, and neither known to be in the file nor given up with an error that was told
 	err    error // the first
 	closed bool
+}
+
+// ErrUnflushed is in the error of AsyncFile.Close where a Writer was not closed
+// before: its last blocks were never written, or nobody has looked whether they were.
+var ErrUnflushed = errors.New("asyncfile: a Writer was neither flushed nor closed before its file")
+
+// lost returns the error of a file that is closed before its Writers.
+func (f *AsyncFile) lost() error {
+	n := f.unflushed.Load()
+	if n == 0 {
+		return nil
+	}
+	return &fs.PathError{Op: "close", Path: f.name, Err: fmt.Errorf("%d bytes may not be in the file: %w", n, ErrUnflushed)}
 }
 
 // NewWriter returns a Writer to f from offset off on, in bytes. A file opened with
@@ -241,8 +279,11 @@ func NewWriter(f *AsyncFile, off int64, opts ...StreamOption) (*Writer, error) {
 }
 
 // Write takes len(p) bytes. An error, a *StreamError, is the first of all writes
-// so far; nothing is written after it.
+// so far; nothing is written after it. On a closed file it takes nothing.
 func (w *Writer) Write(p []byte) (n int, err error) {
+	if !w.made() {
+		return 0, errNoWriter
+	}
 	for len(p) > 0 {
 		room, err := w.room()
 		if err != nil {
@@ -284,34 +325,61 @@ func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 
 // Flush writes what has been taken and waits until it is in the file.
 func (w *Writer) Flush() error {
-	if w.closed {
+	switch {
+	case !w.made():
+		return errNoWriter
+	case w.closed:
 		return fmt.Errorf("asyncfile: Writer: %w", fs.ErrClosed)
 	}
 	w.send()
 	for len(w.behind) > 0 {
 		w.settle()
 	}
+	w.owe(-w.owed) // those that are not written the error tells of
 	return w.err
+}
+
+// owe adds n to the bytes that the caller has still to be told of.
+func (w *Writer) owe(n int64) {
+	if n != 0 {
+		w.owed += n
+		w.file.unflushed.Add(n)
+	}
 }
 
 // Close is Flush, after which the Writer is of no more use. It returns the first
 // error of all writes, and leaves the file open.
 func (w *Writer) Close() error {
 	err := w.Flush()
-	w.closed, w.cur = true, nil
+	if w.made() {
+		w.closed, w.cur = true, nil
+	}
 	return err
 }
 
+// made reports whether NewWriter made w.
+func (w *Writer) made() bool { return w != nil && w.file != nil }
+
 // Offset returns where the next byte goes. Where Close or Flush returned an
 // error, that error tells how far the file can be trusted.
-func (w *Writer) Offset() int64 { return w.next + int64(w.filled) }
+func (w *Writer) Offset() int64 {
+	if w == nil {
+		return 0
+	}
+	return w.next + int64(w.filled)
+}
 
 // room returns the part of a buffer that is to be filled next.
 func (w *Writer) room() ([]byte, error) {
 	switch {
+	case !w.made():
+		return nil, errNoWriter
 	case w.closed:
 		return nil, fmt.Errorf("asyncfile: Writer: %w", fs.ErrClosed)
 	case w.err != nil:
+		return nil, w.err
+	case w.file.closed() != nil: // now, since nobody may come to Flush any more
+		w.err = &StreamError{w.Offset(), w.file.pathError(OpWrite, w.file.closed())}
 		return nil, w.err
 	case w.cur != nil:
 	case len(w.behind) < w.depth:
@@ -329,6 +397,7 @@ func (w *Writer) room() ([]byte, error) {
 // took counts n bytes in, and begins to write the block when it is full.
 func (w *Writer) took(n int) {
 	w.filled += n
+	w.owe(int64(n))
 	if w.next+int64(w.filled) == nextEnd(w.next, w.block) {
 		w.send()
 	}
@@ -352,7 +421,9 @@ func (w *Writer) settle() []byte {
 	b := w.behind[0]
 	copy(w.behind, w.behind[1:])
 	w.behind = w.behind[:len(w.behind)-1]
-	if n, err := b.op.Wait(); err != nil && w.err == nil {
+	n, err := b.op.Wait()
+	w.owe(-int64(n))
+	if err != nil && w.err == nil {
 		w.err = &StreamError{b.off + int64(n), err}
 	}
 	return b.buf

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -373,6 +374,111 @@ func TestWriterFirstError(t *testing.T) {
 	if !errors.As(err, &at) || at.Offset != 12_345 || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Close: %v, want ENOSPC at 12345", err)
 	}
+}
+
+// TestUnflushed leaves a Writer in every state and closes its file, which
+// tells what the Writer has kept to itself: what it took, less what it has seen
+// in the file or told an error of.
+func TestUnflushed(t *testing.T) {
+	const block = 4096
+	for _, mode := range []DirectMode{DirectOff, DirectPrefer} {
+		for name, test := range map[string]struct {
+			use  func(w *Writer)
+			want int64
+		}{
+			"nothing taken":            {func(w *Writer) {}, 0},
+			"a byte":                   {func(w *Writer) { w.Write(make([]byte, 1)) }, 1},
+			"byte by byte":             {func(w *Writer) { io.Copy(w, iotest.OneByteReader(bytes.NewReader(make([]byte, 100)))) }, 100},
+			"a block in flight":        {func(w *Writer) { w.Write(make([]byte, block)) }, block},
+			"one block seen of two":    {func(w *Writer) { w.Write(make([]byte, 2*block+9)) }, block + 9},
+			"blocks that it saw":       {func(w *Writer) { w.Write(make([]byte, 7*block)) }, 2 * block},
+			"flushed":                  {func(w *Writer) { w.Write(make([]byte, 7*block+1)); w.Flush() }, 0},
+			"flushed, and more":        {func(w *Writer) { w.Write(make([]byte, 10)); w.Flush(); w.Write(make([]byte, 5)) }, 5},
+			"closed":                   {func(w *Writer) { w.Write(make([]byte, 7*block+1)); w.Close() }, 0},
+			"closed, and more refused": {func(w *Writer) { w.Write(make([]byte, 10)); w.Close(); w.Write(make([]byte, 5)) }, 0},
+		} {
+			f := openStream(t, mode, nil)
+			test.use(newWriter(t, f, 0, WithBlockSize(block), WithStreamDepth(2)))
+			wantUnflushed(t, mode.String()+", "+name, f, test.want)
+		}
+	}
+}
+
+// wantUnflushed closes f, with n bytes that Writers have kept.
+func wantUnflushed(t *testing.T, name string, f *AsyncFile, n int64) {
+	t.Helper()
+	err := f.File().Close()
+	var pe *fs.PathError
+	switch {
+	case n == 0 && err != nil:
+		t.Errorf("%s: Close = %v", name, err)
+	case n > 0 && (!errors.Is(err, ErrUnflushed) || !errors.As(err, &pe) || pe.Op != "close" || pe.Path != f.Name() ||
+		!strings.Contains(err.Error(), fmt.Sprintf(" %d bytes ", n))):
+		t.Errorf("%s: Close = %v, want %d bytes", name, err, n)
+	}
+	if _, err := f.Stat(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("%s: the file is open: %v", name, err)
+	}
+}
+
+// TestWriterOnClosedFile has a Writer take nothing that it could not say was
+// lost: the file's Close has been and gone.
+func TestWriterOnClosedFile(t *testing.T) {
+	f := openStream(t, DirectOff, nil)
+	fresh, begun := newWriter(t, f, 0), newWriter(t, f, 100)
+	begun.Write(make([]byte, 10))
+	begun.Flush()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []*Writer{fresh, begun} {
+		var at *StreamError
+		off := w.Offset()
+		if n, err := w.Write(make([]byte, 1)); n != 0 || !errors.Is(err, fs.ErrClosed) || !errors.As(err, &at) || at.Offset != off {
+			t.Errorf("Write = %d, %v", n, err)
+		}
+		if n, err := w.ReadFrom(strings.NewReader("x")); n != 0 || !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("ReadFrom = %d, %v", n, err)
+		}
+		if err := w.Close(); !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("Close = %v", err)
+		}
+	}
+}
+
+// TestUnflushedErrors has writes fail: the Writer's Close tells, and the file's
+// then need not.
+func TestUnflushedErrors(t *testing.T) {
+	name := putFile(t, nil)
+	for _, closed := range []bool{false, true} {
+		f := openTest(t, name, os.O_RDONLY)
+		w := newWriter(t, f, 0, WithBlockSize(4096), WithStreamDepth(1))
+		w.Write(make([]byte, 3*4096))
+		want := int64(4096) // the first, which failed; the others it refused
+		if closed {
+			if err := w.Close(); !errors.Is(err, syscall.EBADF) {
+				t.Errorf("Close = %v", err)
+			}
+			want = 0
+		}
+		wantUnflushed(t, "read-only", f, want)
+	}
+	// Several Writers, used at once.
+	f := openStream(t, DirectOff, nil)
+	var all sync.WaitGroup
+	for i := range 4 {
+		w := newWriter(t, f, int64(i)<<20)
+		all.Go(func() {
+			for range 1000 {
+				w.Write(make([]byte, 3))
+			}
+			if i%2 == 0 {
+				w.Close()
+			}
+		})
+	}
+	all.Wait()
+	wantUnflushed(t, "two of four closed", f, 6000)
 }
 
 func TestStreamClosed(t *testing.T) {
