@@ -1,6 +1,7 @@
 package asyncfile
 
 import (
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -99,6 +100,14 @@ func (f *AsyncFile) late(past <-chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+// timeout is the error of a call that was given up before it began.
+func (f *AsyncFile) timeout(kind OpKind) error {
+	if f.users.Load() < 0 {
+		return f.pathError(kind, fs.ErrClosed)
+	}
+	return f.pathError(kind, os.ErrDeadlineExceeded)
 }
 
 // await waits for a future, no longer than until past is closed.

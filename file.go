@@ -1,11 +1,8 @@
 package asyncfile
 
 import (
-	"errors"
-	"io"
 	"io/fs"
 	"os"
-	"syscall"
 	"time"
 )
 
@@ -26,8 +23,8 @@ type File struct {
 	async        *AsyncFile
 	readUntil    deadline
 	writeUntil   deadline
-	cursor       chan struct{} // holds a token; taken by calls at the cursor that have a deadline
-	deadlineable bool          // a regular file, on which os.File has no deadlines
+	cursor       cursor
+	deadlineable bool // on a disk: with a cursor of the library's, and deadlines, which os.File has none of there
 }
 
 // File returns the blocking view of f, which shares its cursor, and its Close,
@@ -43,9 +40,8 @@ func (f *AsyncFile) File() *File {
 // initView prepares the view that File returns.
 func (f *AsyncFile) initView(deadlineable bool) {
 	f.view.async = f
-	f.view.cursor = make(chan struct{}, 1)
-	f.view.cursor <- struct{}{}
 	f.view.deadlineable = deadlineable
+	f.view.cursor.init(f.osf, f.refuse != nil)
 }
 
 // Async returns the AsyncFile that f is a view of.
@@ -55,6 +51,11 @@ func (f *File) Async() *AsyncFile {
 	}
 	return f.async
 }
+
+// onDisk reports whether calls at the cursor are the library's affair. Those of a
+// pipe, a terminal or a directory are os.File's alone: there a Read waits as long
+// as it likes, and keeps nobody else waiting.
+func (f *File) onDisk() bool { return f != nil && f.deadlineable }
 
 // direct reports whether the file bypasses the page cache, so that it takes the
 // library to transfer any bytes but aligned ones.
@@ -79,10 +80,20 @@ func (f *File) Close() error {
 
 // Read reads up to len(b) bytes at the cursor, which it advances.
 func (f *File) Read(b []byte) (n int, err error) {
-	if past := f.readPast(); (past != nil || f.direct()) && len(b) > 0 {
-		return f.atCursor(Op{Kind: OpRead, Buf: b}, past)
+	if !f.onDisk() || len(b) == 0 {
+		return f.os().Read(b)
 	}
-	return f.os().Read(b)
+	past := f.readUntil.wait()
+	plain := past == nil && !f.async.direct
+	c := &f.cursor
+	if !c.take(&c.reads, plain, past) {
+		return 0, f.async.timeout(OpRead)
+	}
+	defer c.give(&c.reads, plain)
+	if plain {
+		return c.osf.Read(b)
+	}
+	return f.atCursor(Op{Kind: OpRead, Buf: b}, past)
 }
 
 // ReadAt reads len(b) bytes from offset off, in bytes. At the end of the file
@@ -94,18 +105,34 @@ func (f *File) ReadAt(b []byte, off int64) (n int, err error) {
 // Write writes b at the cursor, which it advances, or at the end of a file
 // opened with O_APPEND.
 func (f *File) Write(b []byte) (n int, err error) {
-	if past := f.writePast(); (past != nil || f.direct()) && len(b) > 0 {
-		return f.atCursor(Op{Kind: OpWrite, Buf: b}, past)
+	if !f.onDisk() || len(b) == 0 {
+		return f.os().Write(b)
 	}
-	return f.os().Write(b)
+	past := f.writeUntil.wait()
+	plain := past == nil && !f.async.direct
+	c := &f.cursor
+	if !c.take(&c.writes, plain, past) {
+		return 0, f.async.timeout(OpWrite)
+	}
+	defer c.give(&c.writes, plain)
+	if plain {
+		return c.osf.Write(b)
+	}
+	return f.atCursor(Op{Kind: OpWrite, Buf: b}, past)
 }
 
 // WriteString is Write of a string.
 func (f *File) WriteString(s string) (n int, err error) {
-	if f.writePast() != nil || f.direct() {
+	if !f.onDisk() {
+		return f.os().WriteString(s)
+	}
+	if f.async.direct || f.writeUntil.wait() != nil {
 		return f.Write([]byte(s))
 	}
-	return f.os().WriteString(s)
+	c := &f.cursor
+	c.take(&c.writes, true, nil)
+	defer c.give(&c.writes, true)
+	return c.osf.WriteString(s)
 }
 
 // WriteAt writes b at offset off, in bytes. It is an error on a file opened with
@@ -244,43 +271,6 @@ func (f *AsyncFile) transferShared(op Op) (int, error) {
 // busy reports whether operations are in flight.
 func (f *AsyncFile) busy() bool { return f.users.Load() > 0 }
 
-// atCursor carries out op at the cursor of a direct file, or under a deadline.
-// Such calls take turns: the kernel moves no cursor for them, and its own lock on
-// the cursor cannot be given up.
-func (f *File) atCursor(op Op, past <-chan struct{}) (n int, err error) {
-	select {
-	case <-f.cursor:
-	case <-past:
-		return 0, f.async.pathError(op.Kind, os.ErrDeadlineExceeded)
-	}
-	defer func() { f.cursor <- struct{}{} }()
-	if op.Kind.writes() && f.async.refuse != nil {
-		op.Kind = OpAppend
-		if n, err = f.append(op, past); n > 0 {
-			f.os().Seek(0, io.SeekEnd)
-		}
-		return n, err
-	}
-	osf := f.os()
-	if op.Offset, err = osf.Seek(0, io.SeekCurrent); err != nil {
-		return 0, f.async.pathError(op.Kind, errors.Unwrap(err))
-	}
-	if n, err = f.transfer(op, past); n > 0 {
-		osf.Seek(op.Offset+int64(n), io.SeekStart)
-		if err == io.EOF {
-			err = nil // as Read, which has it for the next call
-		}
-	}
-	return n, err
-}
-
-func (f *File) append(op Op, past <-chan struct{}) (int, error) {
-	if past != nil {
-		return f.async.transferUntil(op, past)
-	}
-	return f.async.start(op).Wait()
-}
-
 // The rest is os.File's own.
 
 // Name returns the name of the file as it was given to Open.
@@ -289,14 +279,15 @@ func (f *File) Name() string { return f.os().Name() }
 // Stat describes the file.
 func (f *File) Stat() (os.FileInfo, error) { return f.os().Stat() }
 
-// Seek sets the cursor, in bytes, and returns where it is then. ReadFrom and
-// WriteTo on a direct file move the cursor when they end.
+// Seek sets the cursor, in bytes, and returns where it is then. It waits for a Read
+// or Write that is on its way, but not for a copy that the kernel makes.
 func (f *File) Seek(offset int64, whence int) (int64, error) {
-	if f.direct() || f.readPast() != nil || f.writePast() != nil {
-		<-f.cursor // a call at the cursor moves it when it ends
-		defer func() { f.cursor <- struct{}{} }()
+	if !f.onDisk() {
+		return f.os().Seek(offset, whence)
 	}
-	return f.os().Seek(offset, whence)
+	f.cursor.position.take(nil)
+	defer f.cursor.position.give()
+	return f.cursor.seek(offset, whence)
 }
 
 // ReadDir reads the directory, as os.File.ReadDir does.
@@ -319,6 +310,3 @@ func (f *File) Chown(uid, gid int) error { return f.os().Chown(uid, gid) }
 
 // Fd returns the descriptor of the file, as os.File.Fd does.
 func (f *File) Fd() uintptr { return f.os().Fd() }
-
-// SyscallConn returns a raw file, as os.File.SyscallConn does.
-func (f *File) SyscallConn() (syscall.RawConn, error) { return f.os().SyscallConn() }
