@@ -3,6 +3,7 @@ package asyncfile
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"reflect"
 	"syscall"
@@ -169,6 +170,7 @@ func (f *File) readFromKernel(s *kernelSource) (n int64, more bool, err error) {
 		s.file.cursor.reads.take(nil)
 		defer s.file.cursor.reads.give()
 	}
+	f.late.wait(0, math.MaxInt64, nil)
 	n, err = f.cursor.osf.ReadFrom(chunk)
 	if s.limited != nil {
 		s.limited.N -= want - chunk.N

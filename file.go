@@ -2,6 +2,7 @@ package asyncfile
 
 import (
 	"io/fs"
+	"math"
 	"os"
 	"time"
 )
@@ -23,6 +24,7 @@ type File struct {
 	async        *AsyncFile
 	readUntil    deadline
 	writeUntil   deadline
+	late         lateWrites
 	cursor       cursor
 	deadlineable bool // on a disk: with a cursor of the library's, and deadlines, which os.File has none of there
 }
@@ -116,6 +118,7 @@ func (f *File) Write(b []byte) (n int, err error) {
 	}
 	defer c.give(&c.writes, plain)
 	if plain {
+		f.late.wait(0, math.MaxInt64, nil)
 		return c.osf.Write(b)
 	}
 	return f.atCursor(Op{Kind: OpWrite, Buf: b}, past)
@@ -132,6 +135,7 @@ func (f *File) WriteString(s string) (n int, err error) {
 	c := &f.cursor
 	c.take(&c.writes, true, nil)
 	defer c.give(&c.writes, true)
+	f.late.wait(0, math.MaxInt64, nil)
 	return c.osf.WriteString(s)
 }
 
@@ -163,6 +167,7 @@ func (f *File) Truncate(size int64) error {
 	if f == nil {
 		return os.ErrInvalid
 	}
+	f.late.wait(0, math.MaxInt64, nil)
 	return f.async.Truncate(size)
 }
 
@@ -196,7 +201,8 @@ func (f *File) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline sets the moment at which writes, and Sync, return
 // os.ErrDeadlineExceeded, as SetReadDeadline does for reads. A write that was
-// given up may still reach the file.
+// given up may still reach the file; what is written to the same place afterwards,
+// and Truncate, wait for it. Append writes it to wherever the file then ends.
 func (f *File) SetWriteDeadline(t time.Time) error {
 	if f == nil || !f.deadlineable {
 		return f.os().SetWriteDeadline(t)
@@ -231,6 +237,9 @@ func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
 	refused := op.Offset < 0 || op.Kind.writes() && f != nil && f.async.refuse != nil
 	if past != nil && len(op.Buf) > 0 && !refused {
 		return f.async.transferUntil(op, past)
+	}
+	if op.Kind.writes() && f != nil {
+		f.late.wait(op.Offset, op.Offset+int64(len(op.Buf)), nil)
 	}
 	if f.direct() && len(op.Buf) > 0 && !refused {
 		return f.async.transferShared(op)
