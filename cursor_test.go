@@ -6,12 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -524,4 +528,189 @@ func TestCursorLinear(t *testing.T) {
 			t.Logf("%d calls", done)
 		})
 	}
+}
+
+// TestCursorStuckPeer: while a copy waits for who is at the other end of a
+// connection, the other calls at the cursor go on as those of an os.File do.
+func TestCursorStuckPeer(t *testing.T) {
+	dial := func(t *testing.T) (a, b net.Conn) {
+		t.Helper()
+		l := listen(t)
+		a, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err = l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, b
+	}
+	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
+		t.Run("to", func(t *testing.T) {
+			f := open(putFile(t, nil), os.O_RDWR)
+			if err := f.Truncate(64 << 20); err != nil { // more than the connection takes
+				t.Fatal(err)
+			}
+			a, b := dial(t)
+			v := f.File()
+			done := goCall(func() (int64, error) { return io.Copy(a, v) })
+			if _, err := io.ReadFull(b, make([]byte, 1)); err != nil { // it has begun
+				t.Fatal(err)
+			}
+			if _, err := v.Seek(0, io.SeekCurrent); err != nil {
+				t.Error(err)
+			}
+			if n, err := v.ReadAt(make([]byte, 10), 0); n != 10 || err != nil {
+				t.Errorf("ReadAt = %d, %v", n, err)
+			}
+			if n, err := v.WriteAt([]byte("beside"), 0); n != 6 || err != nil {
+				t.Errorf("WriteAt = %d, %v", n, err)
+			}
+			if n, err := v.Write([]byte("at the cursor")); n != 13 || err != nil {
+				t.Errorf("Write = %d, %v", n, err)
+			}
+			// A Read waits for sendfile(2), and its deadline ends that.
+			v.SetReadDeadline(soon())
+			if n, err := v.Read(make([]byte, 1)); n != 1 && !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("Read = %d, %v", n, err)
+			}
+			b.Close()
+			a.Close()
+			<-done
+		})
+		t.Run("from", func(t *testing.T) {
+			name := putFile(t, nil)
+			v := open(name, os.O_RDWR).File()
+			a, b := dial(t)
+			done := goCall(func() (int64, error) { return io.Copy(v, b) })
+			for i := range 3 {
+				if _, err := a.Write([]byte{'0' + byte(i)}); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "what came is in the file", func() bool {
+					info, err := v.Stat()
+					return err != nil || info.Size() == int64(2*i+1)
+				})
+				if n, err := v.Write([]byte{'a' + byte(i)}); n != 1 || err != nil {
+					t.Errorf("Write = %d, %v", n, err)
+				}
+			}
+			a.Close()
+			if r := <-done; r.n != 3 || r.err != nil {
+				t.Errorf("%d, %v", r.n, r.err)
+			}
+			b.Close()
+			wantContent(t, name, []byte("0a1b2c"))
+		})
+	})
+}
+
+// TestCursorFromWithin calls a File from a function that it runs.
+func TestCursorFromWithin(t *testing.T) {
+	v := openTest(t, putFile(t, testPattern(3*testBlock, 1)), os.O_RDWR).File()
+	raw, err := v.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 10)
+	other := make(chan error, 1)
+	err = raw.Read(func(uintptr) bool {
+		go func() { // has its turn afterwards
+			_, err := v.Read(make([]byte, 10))
+			other <- err
+		}()
+		for _, call := range []func() (int64, error){
+			func() (int64, error) { return v.Seek(0, io.SeekCurrent) },
+			func() (int64, error) { return count(v.Write(p)) },
+			func() (int64, error) { return count(v.ReadAt(p, 0)) },
+			func() (int64, error) { return v.ReadFrom(bytes.NewReader(p)) },
+		} {
+			if _, err := call(); err != nil {
+				t.Error(err)
+			}
+		}
+		return true
+	})
+	if err = errors.Join(err, <-other); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCursorClose closes a file under the hands of those that wait for the cursor.
+func TestCursorClose(t *testing.T) {
+	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
+		for _, until := range []time.Time{{}, time.Now().Add(time.Hour)} {
+			v := open(putFile(t, testPattern(1<<20, 1)), os.O_RDWR).File()
+			v.SetDeadline(until)
+			var all sync.WaitGroup
+			for _, call := range []func() (int64, error){
+				func() (int64, error) { return count(v.Read(make([]byte, 10))) },
+				func() (int64, error) { return count(v.Write(make([]byte, 10))) },
+				func() (int64, error) { return v.Seek(0, io.SeekStart) },
+				func() (int64, error) { return v.ReadFrom(bytes.NewReader(make([]byte, 10))) },
+				func() (int64, error) { return io.CopyN(io.Discard, v, 10) },
+				func() (int64, error) { return 0, v.SetDeadline(until) },
+			} {
+				all.Go(func() {
+					for {
+						_, err := call()
+						if errors.Is(err, os.ErrClosed) {
+							return
+						}
+						if err != nil && err != io.EOF {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			runtime.Gosched()
+			if err := v.Close(); err != nil {
+				t.Error(err)
+			}
+			all.Wait()
+		}
+	})
+}
+
+// TestCursorLimit has a write stop at RLIMIT_FSIZE: what is in the file is told, and
+// the cursor is behind it.
+func TestCursorLimit(t *testing.T) {
+	if _, err := exec.LookPath("sh"); err != nil || runtime.GOOS == "windows" {
+		t.Skip("no shell to set a limit with")
+	}
+	inChild(t, func(t *testing.T) {
+		run := func(f osMethods) []any {
+			defer f.Close()
+			f.Seek(testBlock, io.SeekStart)
+			n, err := f.Write(testPattern(8*testBlock, 1))
+			pos, err2 := f.Seek(0, io.SeekCurrent)
+			m, err3 := f.Write([]byte("more"))
+			info, err4 := f.Stat()
+			if err4 != nil {
+				return list(err4)
+			}
+			var pe *fs.PathError
+			return list(n, errors.As(err, &pe) && pe.Op == "write", errors.Is(err, syscall.EFBIG), pos, err2, m, errors.Is(err3, syscall.EFBIG), info.Size())
+		}
+		osf, err := os.OpenFile(putFile(t, nil), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := run(osf)
+		if n := want[0].(int); n == 0 || n == 8*testBlock {
+			t.Skipf("no such limit: os.File has %v", want)
+		}
+		for _, backend := range []Backend{BackendPool, BackendAIO} {
+			for _, until := range []time.Time{{}, time.Now().Add(time.Hour)} {
+				if backend == BackendPool && !until.IsZero() {
+					continue // by way of os.File.WriteAt, which says 0 after a part was written
+				}
+				v := openTest(t, putFile(t, nil), os.O_RDWR, WithBackend(backend)).File()
+				v.SetDeadline(until)
+				t.Run(fmt.Sprint(backend, !until.IsZero()), func(t *testing.T) { sameResults(t, run(v), want) })
+			}
+		}
+	}, "sh", "-c", `ulimit -f 25 || { echo "no limit on the size of files"; exit; }; exec "$0" "$@"`)
 }
