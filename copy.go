@@ -164,11 +164,11 @@ func (f *File) readFromKernel(s *kernelSource) (n int64, more bool, err error) {
 	}
 	want := chunk.N
 	// As os.File has it: the lock of the destination, then that of the source.
-	f.cursor.writes.take(nil)
-	defer f.cursor.writes.give()
+	f.cursor.turns.take(writing, nil)
+	defer f.cursor.turns.give(writing)
 	if s.file != nil {
-		s.file.cursor.reads.take(nil)
-		defer s.file.cursor.reads.give()
+		s.file.cursor.turns.take(reading, nil)
+		defer s.file.cursor.turns.give(reading)
 	}
 	f.late.wait(0, math.MaxInt64, nil)
 	n, err = f.cursor.osf.ReadFrom(chunk)
@@ -195,16 +195,16 @@ func (f *File) writeToFile(dst *os.File) (n int64, more bool, err error) {
 }
 
 func (f *File) writeChunk(dst *os.File) (int64, error) {
-	f.cursor.reads.take(nil)
-	defer f.cursor.reads.give()
+	f.cursor.turns.take(reading, nil)
+	defer f.cursor.turns.give(reading)
 	return dst.ReadFrom(&io.LimitedReader{R: f.cursor.osf, N: kernelChunk})
 }
 
 // sendfile has the kernel send the file to the socket that w is, and reports whether
 // the rest is to be sent otherwise. Others' Reads wait for it, as with an os.File.
 func (f *File) sendfile(w io.Writer, conn syscall.Conn) (n int64, more bool, err error) {
-	f.cursor.reads.take(nil)
-	defer f.cursor.reads.give()
+	f.cursor.turns.take(reading, nil)
+	defer f.cursor.turns.give(reading)
 	n, err = f.cursor.osf.WriteTo(socket{conn, w})
 	if err == errNotSent {
 		return n, true, nil

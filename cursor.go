@@ -3,6 +3,7 @@ package asyncfile
 import (
 	"errors"
 	"io"
+	"math/bits"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -12,20 +13,13 @@ import (
 // keeps in the open file description, so that duplicates of the descriptor and
 // children see it move and may move it, as with an os.File.
 //
-// The calls that use it take turns as those of an os.File do, by the same three
-// locks. One Read at a time: poll.FD has a lock for that, which sendfile(2) and
-// copy_file_range(2) hold as well, however long they take. One Write at a time,
-// likewise. And one at a time of all that find or set the position: the kernel has
-// f_pos_lock for that, which read(2), write(2) and lseek(2) hold, and sendfile(2)
-// and its like do not. These locks are the library's own, since it also transfers
-// bytes by calls that know nothing of the kernel's cursor, and since a deadline
-// has to end a wait for them.
+// The calls that use it take turns as those of an os.File do. These turns are the
+// library's own, since it also transfers bytes by calls that know nothing of the
+// kernel's cursor, and since a deadline has to end a wait for them.
 type cursor struct {
-	osf      *os.File
-	appends  bool // opened with O_APPEND
-	reads    turn // taken before position
-	writes   turn // taken before position
-	position turn
+	osf     *os.File
+	appends bool // opened with O_APPEND
+	turns   turns
 
 	// kernel guards the kernel's cursor of a file in append mode, which an
 	// AsyncFile's Append borrows to learn where its data went. It is taken last, and
@@ -33,22 +27,28 @@ type cursor struct {
 	kernel sync.Mutex
 }
 
+// What a call can have the turn of.
+const (
+	// reading and writing: one at a time. poll.FD (internal/poll/fd_mutex.go) has two
+	// locks for that, which sendfile(2) and copy_file_range(2) hold as well, however
+	// long they take.
+	reading = 1 << iota
+	writing
+	// moving: one at a time of all that find or set the position. The kernel has
+	// f_pos_lock for that (fs/file.c), which read(2), write(2) and lseek(2) hold, and
+	// sendfile(2) and its like do not.
+	moving
+)
+
 func (c *cursor) init(osf *os.File, appends bool) {
 	c.osf, c.appends = osf, appends
-	c.reads.init()
-	c.writes.init()
-	c.position.init()
+	c.turns.init()
 }
 
-// take waits for the turn of one side, reads or writes, and for the position. It
-// reports false where past was closed first. With plain the kernel moves the
-// cursor, until give.
-func (c *cursor) take(side *turn, plain bool, past <-chan struct{}) bool {
-	if !side.take(past) {
-		return false
-	}
-	if !c.position.take(past) {
-		side.give()
+// take waits for the turn of what. It reports false where past was closed first.
+// With plain it is the kernel that moves the cursor, until give.
+func (c *cursor) take(what uint32, plain bool, past <-chan struct{}) bool {
+	if !c.turns.take(what, past) {
 		return false
 	}
 	if plain && c.appends {
@@ -58,12 +58,11 @@ func (c *cursor) take(side *turn, plain bool, past <-chan struct{}) bool {
 }
 
 // give ends what take began.
-func (c *cursor) give(side *turn, plain bool) {
+func (c *cursor) give(what uint32, plain bool) {
 	if plain && c.appends {
 		c.kernel.Unlock()
 	}
-	c.position.give()
-	side.give()
+	c.turns.give(what)
 }
 
 // seek is lseek(2), for who has the position.
@@ -92,41 +91,64 @@ func (c *cursor) append(p []byte) (n int, at int64, err error) {
 	return n, at, err
 }
 
-// A turn is a mutex for which a deadline ends the wait. As with that of poll.FD, who
-// comes while it is free gets it before those that are being woken.
-type turn struct {
-	taken   atomic.Bool
-	waiting atomic.Int32
-	given   chan struct{} // has one of those that wait look again; has room for one
+// turns is a set of mutexes, each a bit, of which several can be locked at once, and
+// for which a deadline ends the wait. As with poll.fdMutex, who comes while they are
+// free gets them before those that are being woken.
+type turns struct {
+	taken   atomic.Uint32
+	waiting atomic.Int32     // how many
+	given   [3]chan struct{} // for each bit: has one of those that wait for it look again; has room for one
 }
 
-func (t *turn) init() { t.given = make(chan struct{}, 1) }
-
-// take waits for the turn, and reports false where past was closed first.
-func (t *turn) take(past <-chan struct{}) bool {
-	return t.taken.CompareAndSwap(false, true) || t.wait(past)
+func (t *turns) init() {
+	for i := range t.given {
+		t.given[i] = make(chan struct{}, 1)
+	}
 }
 
-func (t *turn) wait(past <-chan struct{}) bool {
-	// The count comes before the look and give's look at the count after it has
+// take waits until it has all of what, and reports false where past was closed first.
+func (t *turns) take(what uint32, past <-chan struct{}) bool {
+	taken := t.taken.Load()
+	return taken&what == 0 && t.taken.CompareAndSwap(taken, taken|what) || t.wait(what, past)
+}
+
+func (t *turns) wait(what uint32, past <-chan struct{}) bool {
+	// The count comes before the look, and give's look at the count after it has
 	// given: one of the two sees the other.
 	t.waiting.Add(1)
 	defer t.waiting.Add(-1)
-	for !t.taken.CompareAndSwap(false, true) {
+	for {
+		taken := t.taken.Load()
+		missing := taken & what
+		if missing == 0 {
+			if t.taken.CompareAndSwap(taken, taken|what) {
+				return true
+			}
+			continue
+		}
+		// This one was perhaps woken for what it cannot use yet, and others can.
+		t.wake(what &^ missing)
 		select {
-		case <-t.given: // what is left there by one who gives up wakes the next
-		case <-past:
+		case <-t.given[bits.TrailingZeros32(missing)]:
+		case <-past: // what may be in given now wakes the next
 			return false
 		}
 	}
-	return true
 }
 
-func (t *turn) give() {
-	t.taken.Store(false)
+// give gives back what was taken.
+func (t *turns) give(what uint32) {
+	t.taken.And(^what)
 	if t.waiting.Load() > 0 {
+		t.wake(what)
+	}
+}
+
+// wake has one of those that wait for each bit of what look again.
+func (t *turns) wake(what uint32) {
+	for ; what != 0; what &= what - 1 {
 		select {
-		case t.given <- struct{}{}:
+		case t.given[bits.TrailingZeros32(what)] <- struct{}{}:
 		default:
 		}
 	}

@@ -88,10 +88,10 @@ func (f *File) Read(b []byte) (n int, err error) {
 	past := f.readUntil.wait()
 	plain := past == nil && !f.async.direct
 	c := &f.cursor
-	if !c.take(&c.reads, plain, past) {
+	if !c.take(reading|moving, plain, past) {
 		return 0, f.async.timeout(OpRead)
 	}
-	defer c.give(&c.reads, plain)
+	defer c.give(reading|moving, plain)
 	if plain {
 		return c.osf.Read(b)
 	}
@@ -101,7 +101,11 @@ func (f *File) Read(b []byte) (n int, err error) {
 // ReadAt reads len(b) bytes from offset off, in bytes. At the end of the file
 // it returns fewer, and io.EOF.
 func (f *File) ReadAt(b []byte, off int64) (n int, err error) {
-	return f.transfer(Op{Kind: OpRead, Buf: b, Offset: off}, f.readPast())
+	past := f.readPast()
+	if past == nil && !f.direct() {
+		return f.os().ReadAt(b, off)
+	}
+	return f.transfer(Op{Kind: OpRead, Buf: b, Offset: off}, past)
 }
 
 // Write writes b at the cursor, which it advances, or at the end of a file
@@ -113,10 +117,10 @@ func (f *File) Write(b []byte) (n int, err error) {
 	past := f.writeUntil.wait()
 	plain := past == nil && !f.async.direct
 	c := &f.cursor
-	if !c.take(&c.writes, plain, past) {
+	if !c.take(writing|moving, plain, past) {
 		return 0, f.async.timeout(OpWrite)
 	}
-	defer c.give(&c.writes, plain)
+	defer c.give(writing|moving, plain)
 	if plain {
 		f.late.wait(0, math.MaxInt64, nil)
 		return c.osf.Write(b)
@@ -133,8 +137,8 @@ func (f *File) WriteString(s string) (n int, err error) {
 		return f.Write([]byte(s))
 	}
 	c := &f.cursor
-	c.take(&c.writes, true, nil)
-	defer c.give(&c.writes, true)
+	c.take(writing|moving, true, nil)
+	defer c.give(writing|moving, true)
 	f.late.wait(0, math.MaxInt64, nil)
 	return c.osf.WriteString(s)
 }
@@ -142,7 +146,11 @@ func (f *File) WriteString(s string) (n int, err error) {
 // WriteAt writes b at offset off, in bytes. It is an error on a file opened with
 // O_APPEND.
 func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
-	return f.transfer(Op{Kind: OpWrite, Buf: b, Offset: off}, f.writePast())
+	past := f.writePast()
+	if past == nil && !f.direct() && f.noneLate() {
+		return f.os().WriteAt(b, off)
+	}
+	return f.transfer(Op{Kind: OpWrite, Buf: b, Offset: off}, past)
 }
 
 // Sync commits the file to stable storage, with fsync(2). Unlike AsyncFile.Sync
@@ -232,6 +240,9 @@ func (f *File) writePast() <-chan struct{} {
 	return f.writeUntil.wait()
 }
 
+// noneLate reports whether no write is to be waited for that was given up.
+func (f *File) noneLate() bool { return f == nil || !f.late.some.Load() }
+
 // transfer carries out an operation at an offset the quickest way.
 func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
 	refused := op.Offset < 0 || op.Kind.writes() && f != nil && f.async.refuse != nil
@@ -294,8 +305,8 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 	if !f.onDisk() {
 		return f.os().Seek(offset, whence)
 	}
-	f.cursor.position.take(nil)
-	defer f.cursor.position.give()
+	f.cursor.turns.take(moving, nil)
+	defer f.cursor.turns.give(moving)
 	return f.cursor.seek(offset, whence)
 }
 

@@ -33,8 +33,8 @@ func (c *rawConn) Read(f func(fd uintptr) bool) error {
 	if !c.file.kernelReads() {
 		return c.refuse("SyscallConn.Read")
 	}
-	c.file.cursor.reads.take(nil)
-	defer c.file.cursor.reads.give()
+	c.file.cursor.turns.take(reading, nil)
+	defer c.file.cursor.turns.give(reading)
 	return c.RawConn.Read(f)
 }
 
@@ -43,8 +43,8 @@ func (c *rawConn) Write(f func(fd uintptr) bool) error {
 	if !c.file.kernelWrites() {
 		return c.refuse("SyscallConn.Write")
 	}
-	c.file.cursor.writes.take(nil)
-	defer c.file.cursor.writes.give()
+	c.file.cursor.turns.take(writing, nil)
+	defer c.file.cursor.turns.give(writing)
 	return c.RawConn.Write(f)
 }
 
