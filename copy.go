@@ -170,7 +170,7 @@ func (f *File) readFromKernel(s *kernelSource) (n int64, more bool, err error) {
 		s.file.cursor.turns.take(reading, nil)
 		defer s.file.cursor.turns.give(reading)
 	}
-	f.late.wait(0, math.MaxInt64, nil)
+	f.abandoned.wait(0, math.MaxInt64, nil)
 	n, err = f.cursor.osf.ReadFrom(chunk)
 	if s.limited != nil {
 		s.limited.N -= want - chunk.N

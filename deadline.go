@@ -83,13 +83,13 @@ func (f *AsyncFile) transferUntil(op Op, past <-chan struct{}) (n int, err error
 		if op.Kind.writes() {
 			copy(part.Buf, p)
 		}
-		if op.Kind.writes() && !f.view.late.wait(part.Offset, part.Offset+int64(len(p)), past) {
+		if op.Kind.writes() && !f.view.abandoned.wait(part.Offset, part.Offset+int64(len(p)), past) {
 			return n, f.timeout(op.Kind)
 		}
 		future := f.startUntil(part, past)
 		m, err := f.await(future, op.Kind, past)
 		if op.Kind.writes() && errors.Is(err, os.ErrDeadlineExceeded) {
-			f.view.late.add(part.Offset, part.Offset+int64(len(p)), future)
+			f.view.abandoned.add(part.Offset, part.Offset+int64(len(p)), future)
 		}
 		if !op.Kind.writes() {
 			copy(p, part.Buf[:m])
@@ -138,31 +138,31 @@ func (f *AsyncFile) startUntil(op Op, past <-chan struct{}) *Future {
 	return future
 }
 
-// lateWrites are writes that were given up and may still be on their way. What is
+// abandonedWrites are writes that were given up and may still be on their way. What is
 // written later to the same place waits for them, and so is not undone by them.
-type lateWrites struct {
+type abandonedWrites struct {
 	some atomic.Bool // for who has none to pay no more than this look
 
 	mu   sync.Mutex
-	list []lateWrite
+	list []abandonedWrite
 }
 
-type lateWrite struct {
+type abandonedWrite struct {
 	from, to int64 // in the file
 	op       *Future
 }
 
 // add notes a write of the bytes from up to to.
-func (l *lateWrites) add(from, to int64, op *Future) {
+func (l *abandonedWrites) add(from, to int64, op *Future) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.list = append(l.list, lateWrite{from, to, op})
+	l.list = append(l.list, abandonedWrite{from, to, op})
 	l.some.Store(true)
 }
 
 // wait waits for those that touch the bytes from up to to, and reports false where
 // past was closed first.
-func (l *lateWrites) wait(from, to int64, past <-chan struct{}) bool {
+func (l *abandonedWrites) wait(from, to int64, past <-chan struct{}) bool {
 	for l.some.Load() {
 		op := l.first(from, to)
 		if op == nil {
@@ -179,10 +179,10 @@ func (l *lateWrites) wait(from, to int64, past <-chan struct{}) bool {
 
 // first forgets the writes that have ended, and returns the first of the others
 // that touches the bytes from up to to.
-func (l *lateWrites) first(from, to int64) (op *Future) {
+func (l *abandonedWrites) first(from, to int64) (op *Future) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.list = slices.DeleteFunc(l.list, func(w lateWrite) bool { return w.op.resolved.Load() })
+	l.list = slices.DeleteFunc(l.list, func(w abandonedWrite) bool { return w.op.resolved.Load() })
 	l.some.Store(len(l.list) > 0)
 	for _, w := range l.list {
 		if w.from < to && from < w.to {

@@ -795,9 +795,9 @@ func throttle(t *testing.T, name string) (relax func()) {
 	return relax
 }
 
-// TestLateWrite: what is written to where a write that was given up may still come
+// TestAbandonedWrite: what is written to where a write that was given up may still come
 // waits for that, whichever call it is, and so is not undone by it.
-func TestLateWrite(t *testing.T) {
+func TestAbandonedWrite(t *testing.T) {
 	first, second := bytes.Repeat([]byte{1}, testBlock), bytes.Repeat([]byte{2}, testBlock)
 	for _, c := range []struct {
 		name string
@@ -843,9 +843,9 @@ func TestLateWrite(t *testing.T) {
 	}
 }
 
-// TestLateWrites has writes given up at any moment, by the cursor and elsewhere, and
+// TestAbandonedWrites has writes given up at any moment, by the cursor and elsewhere, and
 // looks for those that succeeded.
-func TestLateWrites(t *testing.T) {
+func TestAbandonedWrites(t *testing.T) {
 	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
 		name := putFile(t, nil)
 		f := open(name, os.O_RDWR)

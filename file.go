@@ -24,7 +24,7 @@ type File struct {
 	async        *AsyncFile
 	readUntil    deadline
 	writeUntil   deadline
-	late         lateWrites
+	abandoned    abandonedWrites
 	cursor       cursor
 	deadlineable bool // on a disk: with a cursor of the library's, and deadlines, which os.File has none of there
 }
@@ -122,7 +122,7 @@ func (f *File) Write(b []byte) (n int, err error) {
 	}
 	defer c.give(writing|moving, plain)
 	if plain {
-		f.late.wait(0, math.MaxInt64, nil)
+		f.abandoned.wait(0, math.MaxInt64, nil)
 		return c.osf.Write(b)
 	}
 	return f.atCursor(Op{Kind: OpWrite, Buf: b}, past)
@@ -139,7 +139,7 @@ func (f *File) WriteString(s string) (n int, err error) {
 	c := &f.cursor
 	c.take(writing|moving, true, nil)
 	defer c.give(writing|moving, true)
-	f.late.wait(0, math.MaxInt64, nil)
+	f.abandoned.wait(0, math.MaxInt64, nil)
 	return c.osf.WriteString(s)
 }
 
@@ -147,7 +147,7 @@ func (f *File) WriteString(s string) (n int, err error) {
 // O_APPEND.
 func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
 	past := f.writePast()
-	if past == nil && !f.direct() && f.noneLate() {
+	if past == nil && !f.direct() && f.noneAbandoned() {
 		return f.os().WriteAt(b, off)
 	}
 	return f.transfer(Op{Kind: OpWrite, Buf: b, Offset: off}, past)
@@ -175,7 +175,7 @@ func (f *File) Truncate(size int64) error {
 	if f == nil {
 		return os.ErrInvalid
 	}
-	f.late.wait(0, math.MaxInt64, nil)
+	f.abandoned.wait(0, math.MaxInt64, nil)
 	return f.async.Truncate(size)
 }
 
@@ -240,8 +240,8 @@ func (f *File) writePast() <-chan struct{} {
 	return f.writeUntil.wait()
 }
 
-// noneLate reports whether no write is to be waited for that was given up.
-func (f *File) noneLate() bool { return f == nil || !f.late.some.Load() }
+// noneAbandoned reports whether no write is to be waited for that was given up.
+func (f *File) noneAbandoned() bool { return f == nil || !f.abandoned.some.Load() }
 
 // transfer carries out an operation at an offset the quickest way.
 func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
@@ -250,7 +250,7 @@ func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
 		return f.async.transferUntil(op, past)
 	}
 	if op.Kind.writes() && f != nil {
-		f.late.wait(op.Offset, op.Offset+int64(len(op.Buf)), nil)
+		f.abandoned.wait(op.Offset, op.Offset+int64(len(op.Buf)), nil)
 	}
 	if f.direct() && len(op.Buf) > 0 && !refused {
 		return f.async.transferShared(op)
