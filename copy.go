@@ -14,9 +14,14 @@ import (
 // at. It is a multiple of every block, so that blocks can be shared by reference.
 const kernelChunk = 64 << 20
 
-// memoryChunk is how many bytes io.Copy moves at a time, which others can see from
-// the cursor, and from what there is after an error.
-const memoryChunk = 32 << 10
+// How many bytes at a time a copy through memory takes to or from a direct file:
+// as many as io.Copy, since who reads or writes the other end may look at the cursor
+// in between; and more where that is a file or a socket, to and from which an os.File
+// would have the kernel copy without end.
+const (
+	memoryChunk = 32 << 10
+	fileChunk   = 1 << 20
+)
 
 // ReadFrom copies from r to the file, at the cursor, until io.EOF. What a Read of r
 // brought is in the file before the next Read begins. Where r is a File or an
@@ -40,19 +45,37 @@ func (f *File) ReadFrom(r io.Reader) (n int64, err error) {
 
 // readFromMemory is ReadFrom where the kernel does not copy by itself.
 func (f *File) readFromMemory(r io.Reader) (n int64, err error) {
-	if src, ok := r.(*File); ok {
+	end := r
+	limited, ok := r.(*io.LimitedReader)
+	if ok {
+		end = limited.R
+	}
+	src, _ := end.(*File)
+	if src != nil && limited == nil {
 		r = fileWithoutWriteTo{File: src}
 	}
-	return io.CopyBuffer(fileWithoutReadFrom{File: f}, r, f.copyBuffer())
+	if !f.async.direct && !src.direct() {
+		return io.Copy(fileWithoutReadFrom{File: f}, r)
+	}
+	size := memoryChunk
+	if _, ok := end.(syscall.Conn); ok {
+		size = fileChunk
+		r = struct{ io.Reader }{r} // whose WriteTo would take smaller steps
+	}
+	return io.CopyBuffer(fileWithoutReadFrom{File: f}, r, AlignedBuffer(size))
 }
 
-// copyBuffer returns what io.CopyBuffer is to use: for a direct file memory that is
-// sure to be aligned, and for others nil, which stands for io.Copy's own.
-func (f *File) copyBuffer() []byte {
+// writeToMemory is WriteTo where the kernel does not copy by itself.
+func (f *File) writeToMemory(w io.Writer) (n int64, err error) {
 	if !f.async.direct {
-		return nil
+		return io.Copy(w, fileWithoutWriteTo{File: f})
 	}
-	return AlignedBuffer(memoryChunk)
+	size := memoryChunk
+	if _, ok := w.(syscall.Conn); ok {
+		size = fileChunk
+		w = struct{ io.Writer }{w} // whose ReadFrom would take smaller steps
+	}
+	return io.CopyBuffer(w, fileWithoutWriteTo{File: f}, AlignedBuffer(size))
 }
 
 // WriteTo copies the file, from the cursor to its end, to w. Where w is a File, an
@@ -80,7 +103,7 @@ func (f *File) WriteTo(w io.Writer) (n int64, err error) {
 			return n, err
 		}
 	}
-	m, err := io.CopyBuffer(w, fileWithoutWriteTo{File: f}, f.copyBuffer())
+	m, err := f.writeToMemory(w)
 	return n + m, err
 }
 
