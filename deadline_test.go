@@ -912,3 +912,67 @@ func TestAbandonedWrites(t *testing.T) {
 		t.Logf("%d of %d in time", len(want), cursorGoroutines*each)
 	})
 }
+
+// TestAbandonedReads has reads at the cursor given up at any moment: what they were
+// to have is had by others.
+func TestAbandonedReads(t *testing.T) {
+	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
+		const n, size = 300, 512
+		var content []byte
+		for i := range n {
+			content = append(content, record(uint32(i), size)...)
+		}
+		v := open(putFile(t, content), os.O_RDWR).File()
+		stop := make(chan struct{})
+		var moves sync.WaitGroup
+		moves.Go(func() {
+			r := rand.New(rand.NewPCG(7, 8))
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if i%4 == 0 {
+					v.SetReadDeadline(time.Time{})
+				} else {
+					v.SetReadDeadline(time.Now().Add(time.Duration(r.IntN(200)) * time.Microsecond))
+				}
+				runtime.Gosched()
+			}
+		})
+		var got [cursorGoroutines][]uint32
+		var late [cursorGoroutines]int
+		var all sync.WaitGroup
+		for g := range cursorGoroutines {
+			all.Go(func() {
+				p := AlignedBuffer(size)
+				for {
+					m, err := v.Read(p)
+					switch {
+					case errors.Is(err, os.ErrDeadlineExceeded) && m == 0:
+						late[g]++
+						continue
+					case err == io.EOF:
+						return
+					case m != size || err != nil:
+						t.Errorf("Read = %d, %v", m, err)
+						return
+					}
+					ids, err := records(p)
+					if err != nil {
+						t.Error(err)
+					}
+					got[g] = append(got[g], ids...)
+				}
+			})
+		}
+		all.Wait()
+		close(stop)
+		moves.Wait()
+		if err := once(slices.Concat(got[:]...), n); err != nil {
+			t.Error(err)
+		}
+		t.Logf("given up: %v", late)
+	})
+}
