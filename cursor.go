@@ -35,8 +35,8 @@ const (
 	reading = 1 << iota
 	writing
 	// moving: one at a time of all that find or set the position. The kernel has
-	// f_pos_lock for that (fs/file.c), which read(2), write(2) and lseek(2) hold, and
-	// sendfile(2) and its like do not.
+	// f_pos_lock for that, on regular files (file_needs_f_pos_lock, fs/file.c), which
+	// read(2), write(2) and lseek(2) hold, and sendfile(2) and its like do not.
 	moving
 )
 

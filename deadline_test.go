@@ -917,7 +917,7 @@ func TestAbandonedWrites(t *testing.T) {
 // to have is had by others.
 func TestAbandonedReads(t *testing.T) {
 	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
-		const n, size = 300, 512
+		const n, size = 100, 512
 		var content []byte
 		for i := range n {
 			content = append(content, record(uint32(i), size)...)

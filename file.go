@@ -209,8 +209,9 @@ func (f *File) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline sets the moment at which writes, and Sync, return
 // os.ErrDeadlineExceeded, as SetReadDeadline does for reads. A write that was
-// given up may still reach the file; what is written to the same place afterwards,
-// and Truncate, wait for it. Append writes it to wherever the file then ends.
+// given up may still reach the file: in append mode wherever that ends then, and
+// otherwise before what is written to the same place through the File afterwards,
+// which waits for it, as Truncate does.
 func (f *File) SetWriteDeadline(t time.Time) error {
 	if f == nil || !f.deadlineable {
 		return f.os().SetWriteDeadline(t)
