@@ -81,6 +81,10 @@ func (a *appender) Run() {
 
 // write appends with write(2) on osf, and sets op.Offset to where the data went.
 func (a *appender) write(osf *os.File, op *Op) (n int, err error) {
+	if osf == a.file.osf && !a.file.seekless {
+		n, op.Offset, err = a.file.view.cursor.append(op.Buf)
+		return n, err
+	}
 	n, err = osf.Write(op.Buf)
 	if end, e := osf.Seek(0, io.SeekCurrent); e == nil {
 		op.Offset = end - int64(n)

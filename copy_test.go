@@ -200,7 +200,7 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// TestWriteTo has every backend read ahead of a writer.
+// TestWriteTo has every backend give a file to a writer.
 func TestWriteTo(t *testing.T) {
 	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
 		content := testPattern(5<<20+testBlock, 1)
@@ -227,62 +227,165 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestWriteToBadWriter: whatever the writer does, no read is left behind, and
-// the file serves on from behind what the writer took.
-func TestWriteToBadWriter(t *testing.T) {
+// oddWriters are writers that do what they must not, or stop, after three that are
+// right.
+var oddWriters = []struct {
+	name string
+	last func(p []byte) (int, error)
+}{
+	{"error", func([]byte) (int, error) { return 0, errBroken }},
+	{"short write", func([]byte) (int, error) { return 10, nil }},
+	{"short write with an error", func([]byte) (int, error) { return 10, errBroken }},
+	{"all and an error", func(p []byte) (int, error) { return len(p), errBroken }},
+	{"more than there was", func(p []byte) (int, error) { return len(p) + 1, nil }},
+	{"more than there was with an error", func(p []byte) (int, error) { return len(p) + 1, errBroken }},
+	{"less than nothing", func([]byte) (int, error) { return -1, nil }},
+	{"less than nothing with an error", func([]byte) (int, error) { return -1, errBroken }},
+	{"panic", func([]byte) (int, error) { panic("it panics") }},
+}
+
+// oddReaders are readers likewise.
+var oddReaders = []struct {
+	name string
+	last func(p []byte) (int, error)
+}{
+	{"error", func([]byte) (int, error) { return 0, errBroken }},
+	{"some and an error", func([]byte) (int, error) { return 10, errBroken }},
+	{"some and the end", func([]byte) (int, error) { return 10, io.EOF }},
+	{"nothing at all, for long", nothingFor(1000)},
+	{"more than there is room for", func(p []byte) (int, error) { return len(p) + 1, nil }},
+	{"less than nothing", func([]byte) (int, error) { return -1, io.EOF }},
+	{"less than nothing with an error", func([]byte) (int, error) { return -1, errBroken }},
+	{"panic", func([]byte) (int, error) { panic("it panics") }},
+}
+
+var errBroken = errors.New("broken")
+
+// nothingFor returns a Read that has nothing to say n times, and then the end.
+func nothingFor(n int) func([]byte) (int, error) {
+	return func([]byte) (int, error) {
+		if n--; n%1000 != 0 {
+			return 0, nil
+		}
+		return 0, io.EOF
+	}
+}
+
+// after returns what is right so many times, and then calls last.
+func after(good int, last func(p []byte) (int, error)) func(p []byte) (int, error) {
+	return func(p []byte) (int, error) {
+		if good--; good >= 0 {
+			return len(p), nil
+		}
+		return last(p)
+	}
+}
+
+// A readerFunc is a Read.
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// copyResults makes a copy, which may panic, and returns everything that is to be
+// compared.
+func copyResults(f osMethods, copy func() (int64, error)) (all []any) {
+	defer func() {
+		if p := recover(); p != nil {
+			all = list(fmt.Sprint("panic: ", p))
+		}
+		pos, err := f.Seek(0, io.SeekCurrent)
+		data, err2 := os.ReadFile(f.Name())
+		more, err3 := io.ReadAll(f) // it serves on
+		all = append(all, pos, err, sha256.Sum256(data), len(data), err2, len(more), err3)
+	}()
+	n, err := copy()
+	return list(n, err)
+}
+
+// TestCopyOddEnds has readers and writers that do what they must not, stop in the
+// middle, or look at the cursor there. Count, error, cursor and data are those of an
+// os.File, and no operation is left behind.
+func TestCopyOddEnds(t *testing.T) {
 	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
-		content := testPattern(4<<20, 1)
-		f := open(putFile(t, content), os.O_RDONLY)
-		v := f.File()
-		broken := errors.New("broken")
-		after := func(good int, last func(p []byte) (int, error)) io.Writer {
-			return writerFunc(func(p []byte) (int, error) {
-				if good--; good >= 0 {
-					return len(p), nil
+		content := testPattern(1<<20+100, 1)
+		same := func(what string, start int64, copy func(f osMethods) (int64, error)) {
+			t.Helper()
+			name := putFile(t, content)
+			osf, err := os.OpenFile(name, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer osf.Close()
+			osf.Seek(start, io.SeekStart)
+			want := copyResults(osf, func() (int64, error) { return copy(osf) })
+			for _, until := range []time.Time{{}, time.Now().Add(time.Hour)} {
+				if err := os.WriteFile(name, content, 0); err != nil {
+					t.Fatal(err)
 				}
-				return last(p)
-			})
-		}
-		for _, c := range []struct {
-			name string
-			w    func() io.Writer
-			n    int64
-			err  string
-		}{
-			{"error", func() io.Writer { return after(3, func([]byte) (int, error) { return 0, broken }) }, 3 * defaultBlockSize, "broken"},
-			{"error at once", func() io.Writer { return after(0, func([]byte) (int, error) { return 0, broken }) }, 0, "broken"},
-			{"short write", func() io.Writer { return after(2, func(p []byte) (int, error) { return 10, nil }) }, 2*defaultBlockSize + 10, io.ErrShortWrite.Error()},
-			{"short write with an error", func() io.Writer { return after(2, func(p []byte) (int, error) { return 10, broken }) }, 2*defaultBlockSize + 10, "broken"},
-			{"more than there was", func() io.Writer { return after(2, func(p []byte) (int, error) { return len(p) + 1, nil }) }, 2 * defaultBlockSize, "invalid write result"},
-			{"less than nothing", func() io.Writer { return after(2, func(p []byte) (int, error) { return -1, nil }) }, 2 * defaultBlockSize, "invalid write result"},
-			{"less than nothing with an error", func() io.Writer { return after(2, func(p []byte) (int, error) { return -1, broken }) }, 2 * defaultBlockSize, "broken"},
-			{"panic", func() io.Writer { return after(2, func(p []byte) (int, error) { panic("it panics") }) }, 2 * defaultBlockSize, "it panics"},
-		} {
-			v.Seek(0, io.SeekStart)
-			var n int64
-			var err error
-			func() {
-				defer func() {
-					if p := recover(); p != nil {
-						n, err = c.n, fmt.Errorf("%v", p)
-					}
-				}()
-				n, err = v.WriteTo(c.w())
-			}()
-			if n != c.n || err == nil || err.Error() != c.err {
-				t.Errorf("%s: %d, %v; want %d, %s", c.name, n, err, c.n, c.err)
+				f := open(name, os.O_RDWR)
+				f.File().SetDeadline(until)
+				f.File().Seek(start, io.SeekStart)
+				t.Run(what, func(t *testing.T) {
+					sameResults(t, copyResults(f.File(), func() (int64, error) { return copy(f.File()) }), want)
+				})
+				eventually(t, what+": no operation is left behind", func() bool { return f.users.Load() == 0 })
+				f.Close()
 			}
-			if pos, err := v.Seek(0, io.SeekCurrent); pos != c.n || err != nil {
-				t.Errorf("%s: the cursor is at %d, %v; want %d", c.name, pos, err, c.n)
-			}
-			eventually(t, c.name+": no operation is left behind", func() bool { return f.users.Load() == 0 })
 		}
+		for _, good := range []int{0, 3} {
+			for _, w := range oddWriters {
+				same(fmt.Sprint("to ", w.name, good), 7, func(f osMethods) (int64, error) {
+					return f.WriteTo(writerFunc(after(good, w.last)))
+				})
+			}
+			for _, r := range oddReaders {
+				same(fmt.Sprint("from ", r.name, good), 4096, func(f osMethods) (int64, error) {
+					return f.ReadFrom(readerFunc(after(good, r.last)))
+				})
+				same(fmt.Sprint("from, limited, ", r.name, good), 7, func(f osMethods) (int64, error) {
+					l := &io.LimitedReader{R: readerFunc(after(good, r.last)), N: 1 << 30}
+					n, err := f.ReadFrom(l)
+					return n + 1000*l.N, err
+				})
+			}
+		}
+		same("looking at the cursor", 7, func(f osMethods) (int64, error) {
+			var at int64
+			n, err := f.WriteTo(writerFunc(func(p []byte) (int, error) {
+				pos, err := f.Seek(0, io.SeekCurrent)
+				at = at*31 + pos
+				return len(p), err
+			}))
+			return n + at, err
+		})
+		same("moving the cursor", 7, func(f osMethods) (int64, error) {
+			return f.WriteTo(writerFunc(func(p []byte) (int, error) {
+				_, err := f.Seek(4096, io.SeekCurrent)
+				return len(p), err
+			}))
+		})
+		same("looking at the file", 0, func(f osMethods) (int64, error) {
+			k, seen := 0, int64(0)
+			n, err := f.ReadFrom(readerFunc(func(p []byte) (int, error) {
+				pos, err := f.Seek(0, io.SeekCurrent)
+				data, err2 := os.ReadFile(f.Name())
+				for _, b := range data[:pos] { // what the Reads before brought is there
+					seen = seen*31 + int64(b)
+				}
+				if k++; k == 5 {
+					return 0, io.EOF
+				}
+				p[0], p[1] = byte(k), byte(k)
+				return 2, errors.Join(err, err2)
+			}))
+			return n + seen, err
+		})
 	})
 }
 
-// TestWriteToReadError has a read fail in the middle, with others in flight
+// TestReaderReadError has a read fail in the middle, with others in flight
 // behind it that succeed, and before it.
-func TestWriteToReadError(t *testing.T) {
+func TestReaderReadError(t *testing.T) {
 	const blocks = 20
 	kernel, f := openScripted(t, 32)
 	content := testPattern(blocks*defaultBlockSize, 2)
@@ -300,16 +403,19 @@ func TestWriteToReadError(t *testing.T) {
 			}
 			return aiotest.Do()
 		})
-		v := f.File()
-		v.Seek(0, io.SeekStart)
+		r, err := NewReader(f, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var b bytes.Buffer
-		n, err := v.WriteTo(plainWriter{&b})
+		n, err := r.WriteTo(plainWriter{&b})
 		if n != bad*defaultBlockSize || !errors.Is(err, syscall.EIO) || !bytes.Equal(b.Bytes(), content[:n]) {
 			t.Errorf("block %d fails: %d, %v, or something else was written", bad, n, err)
 		}
-		if pos, _ := v.Seek(0, io.SeekCurrent); pos != n {
-			t.Errorf("block %d fails: the cursor is at %d, want %d", bad, pos, n)
+		if pos := r.Offset(); pos != n {
+			t.Errorf("block %d fails: the Reader is at %d, want %d", bad, pos, n)
 		}
+		r.Close()
 		eventually(t, "no read is left behind", func() bool { return f.users.Load() == 0 })
 	}
 }

@@ -1,7 +1,10 @@
 package asyncfile
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,7 +83,14 @@ func (f *AsyncFile) transferUntil(op Op, past <-chan struct{}) (n int, err error
 		if op.Kind.writes() {
 			copy(part.Buf, p)
 		}
-		m, err := f.await(f.startUntil(part, past), op.Kind, past)
+		if op.Kind.writes() && !f.view.abandoned.wait(part.Offset, part.Offset+int64(len(p)), past) {
+			return n, f.timeout(op.Kind)
+		}
+		future := f.startUntil(part, past)
+		m, err := f.await(future, op.Kind, past)
+		if op.Kind.writes() && errors.Is(err, os.ErrDeadlineExceeded) {
+			f.view.abandoned.add(part.Offset, part.Offset+int64(len(p)), future)
+		}
 		if !op.Kind.writes() {
 			copy(p, part.Buf[:m])
 		}
@@ -101,6 +111,14 @@ func (f *AsyncFile) late(past <-chan struct{}) bool {
 	}
 }
 
+// timeout is the error of a call that was given up before it began.
+func (f *AsyncFile) timeout(kind OpKind) error {
+	if f.users.Load() < 0 {
+		return f.pathError(kind, fs.ErrClosed)
+	}
+	return f.pathError(kind, os.ErrDeadlineExceeded)
+}
+
 // await waits for a future, no longer than until past is closed.
 func (f *AsyncFile) await(future *Future, kind OpKind, past <-chan struct{}) (int, error) {
 	select {
@@ -118,4 +136,58 @@ func (f *AsyncFile) startUntil(op Op, past <-chan struct{}) *Future {
 	future := newFuture()
 	f.submit(&call{op: op, to: future, past: past})
 	return future
+}
+
+// abandonedWrites are writes that were given up and may still be on their way. What is
+// written later to the same place waits for them, and so is not undone by them.
+type abandonedWrites struct {
+	some atomic.Bool // for who has none to pay no more than this look
+
+	mu   sync.Mutex
+	list []abandonedWrite
+}
+
+type abandonedWrite struct {
+	from, to int64 // in the file
+	op       *Future
+}
+
+// add notes a write of the bytes from up to to.
+func (l *abandonedWrites) add(from, to int64, op *Future) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, abandonedWrite{from, to, op})
+	l.some.Store(true)
+}
+
+// wait waits for those that touch the bytes from up to to, and reports false where
+// past was closed first.
+func (l *abandonedWrites) wait(from, to int64, past <-chan struct{}) bool {
+	for l.some.Load() {
+		op := l.first(from, to)
+		if op == nil {
+			return true
+		}
+		select {
+		case <-op.Done():
+		case <-past:
+			return false
+		}
+	}
+	return true
+}
+
+// first forgets the writes that have ended, and returns the first of the others
+// that touches the bytes from up to to.
+func (l *abandonedWrites) first(from, to int64) (op *Future) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = slices.DeleteFunc(l.list, func(w abandonedWrite) bool { return w.op.resolved.Load() })
+	l.some.Store(len(l.list) > 0)
+	for _, w := range l.list {
+		if w.from < to && from < w.to {
+			return w.op
+		}
+	}
+	return nil
 }

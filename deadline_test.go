@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -792,4 +793,186 @@ func throttle(t *testing.T, name string) (relax func()) {
 		t.Skipf("no way to slow the device down: %v", err)
 	}
 	return relax
+}
+
+// TestAbandonedWrite: what is written to where a write that was given up may still come
+// waits for that, whichever call it is, and so is not undone by it.
+func TestAbandonedWrite(t *testing.T) {
+	first, second := bytes.Repeat([]byte{1}, testBlock), bytes.Repeat([]byte{2}, testBlock)
+	for _, c := range []struct {
+		name string
+		call func(v *File) (int64, error)
+	}{
+		{"Write", func(v *File) (int64, error) { return count(v.Write(second)) }},
+		{"WriteString", func(v *File) (int64, error) { return count(v.WriteString(string(second))) }},
+		{"WriteAt", func(v *File) (int64, error) { return count(v.WriteAt(second, 0)) }},
+		{"ReadFrom", func(v *File) (int64, error) { return v.ReadFrom(bytes.NewReader(second)) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			kernel, f, mem := openHung(t, 8)
+			v := f.File()
+			v.SetDeadline(time.Now().Add(time.Hour))
+			done := goCall(func() (int64, error) { return count(v.Write(first)) })
+			kernel.Await(1)
+			v.SetDeadline(longAgo)
+			wantTimeout(t, (<-done).err, "write", f.name)
+
+			v.SetDeadline(soon())
+			begun := kernel.Counts().SubmittedOps
+			n, err := c.call(v)
+			wantTimeout(t, err, "write", f.name)
+			if n != 0 || kernel.Counts().SubmittedOps != begun {
+				t.Errorf("%d bytes, %d operations beside the late one", n, kernel.Counts().SubmittedOps-begun)
+			}
+			if pos, err := v.Seek(0, io.SeekCurrent); pos != 0 || err != nil {
+				t.Errorf("the cursor is at %d, %v", pos, err)
+			}
+			v.SetDeadline(time.Now().Add(time.Hour))
+			done = goCall(func() (int64, error) { return c.call(v) })
+			elsewhere := goCall(func() (int64, error) { return count(v.WriteAt(first, 5*testBlock)) })
+			release(kernel)
+			for _, r := range []outcomeOfCall{<-done, <-elsewhere} {
+				if r.n != testBlock || r.err != nil {
+					t.Errorf("afterwards %d, %v", r.n, r.err)
+				}
+			}
+			if !bytes.Equal(mem.Bytes()[:testBlock], second) {
+				t.Error("the late write undid the later one")
+			}
+		})
+	}
+}
+
+// TestAbandonedWrites has writes given up at any moment, by the cursor and elsewhere, and
+// looks for those that succeeded.
+func TestAbandonedWrites(t *testing.T) {
+	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
+		name := putFile(t, nil)
+		f := open(name, os.O_RDWR)
+		v := f.File()
+		stop := make(chan struct{})
+		var moves sync.WaitGroup
+		moves.Go(func() {
+			r := rand.New(rand.NewPCG(5, 6))
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if r.IntN(4) == 0 {
+					v.SetWriteDeadline(time.Time{})
+				} else {
+					v.SetWriteDeadline(time.Now().Add(time.Duration(r.IntN(200)) * time.Microsecond))
+				}
+				runtime.Gosched()
+			}
+		})
+		const each, size = 60, 512
+		var wrote [cursorGoroutines][]uint32
+		var all sync.WaitGroup
+		for g := range cursorGoroutines {
+			all.Go(func() {
+				for i := range each {
+					id := uint32(g*each + i)
+					n, err := v.Write(record(id, size))
+					if n == size && err == nil {
+						wrote[g] = append(wrote[g], id)
+					} else if n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+						t.Errorf("Write = %d, %v", n, err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		close(stop)
+		moves.Wait()
+		pos, err := v.Seek(0, io.SeekCurrent)
+		if err != nil {
+			t.Error(err)
+		}
+		f.Close()
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []uint32
+		for _, ids := range wrote {
+			want = append(want, ids...)
+		}
+		if pos != int64(len(want)*size) {
+			t.Errorf("the cursor is at %d after %d records", pos, len(want))
+		}
+		got, err := records(data[:min(int(pos), len(data))])
+		slices.Sort(got)
+		slices.Sort(want)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%d records of %d that were written, %v", len(got), len(want), err)
+		}
+		t.Logf("%d of %d in time", len(want), cursorGoroutines*each)
+	})
+}
+
+// TestAbandonedReads has reads at the cursor given up at any moment: what they were
+// to have is had by others.
+func TestAbandonedReads(t *testing.T) {
+	eachBackend(t, func(t *testing.T, open func(string, int) *AsyncFile) {
+		const n, size = 100, 512
+		var content []byte
+		for i := range n {
+			content = append(content, record(uint32(i), size)...)
+		}
+		v := open(putFile(t, content), os.O_RDWR).File()
+		stop := make(chan struct{})
+		var moves sync.WaitGroup
+		moves.Go(func() {
+			r := rand.New(rand.NewPCG(7, 8))
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if i%4 == 0 {
+					v.SetReadDeadline(time.Time{})
+				} else {
+					v.SetReadDeadline(time.Now().Add(time.Duration(r.IntN(200)) * time.Microsecond))
+				}
+				runtime.Gosched()
+			}
+		})
+		var got [cursorGoroutines][]uint32
+		var late [cursorGoroutines]int
+		var all sync.WaitGroup
+		for g := range cursorGoroutines {
+			all.Go(func() {
+				p := AlignedBuffer(size)
+				for {
+					m, err := v.Read(p)
+					switch {
+					case errors.Is(err, os.ErrDeadlineExceeded) && m == 0:
+						late[g]++
+						continue
+					case err == io.EOF:
+						return
+					case m != size || err != nil:
+						t.Errorf("Read = %d, %v", m, err)
+						return
+					}
+					ids, err := records(p)
+					if err != nil {
+						t.Error(err)
+					}
+					got[g] = append(got[g], ids...)
+				}
+			})
+		}
+		all.Wait()
+		close(stop)
+		moves.Wait()
+		if err := once(slices.Concat(got[:]...), n); err != nil {
+			t.Error(err)
+		}
+		t.Logf("given up: %v", late)
+	})
 }

@@ -326,9 +326,6 @@ func (p *pair) step() {
 				src = l
 			}
 			n, err := f.ReadFrom(src)
-			if p.direct && err != nil {
-				return list(n, err) // how far ahead of a failed write it read is its own affair
-			}
 			return list(n, err, l.N)
 		})
 	case k < 89 && p.unit == 1:

@@ -1,11 +1,9 @@
 package asyncfile
 
 import (
-	"errors"
-	"io"
 	"io/fs"
+	"math"
 	"os"
-	"syscall"
 	"time"
 )
 
@@ -26,8 +24,9 @@ type File struct {
 	async        *AsyncFile
 	readUntil    deadline
 	writeUntil   deadline
-	cursor       chan struct{} // holds a token; taken by calls at the cursor that have a deadline
-	deadlineable bool          // a regular file, on which os.File has no deadlines
+	abandoned    abandonedWrites
+	cursor       cursor
+	deadlineable bool // on a disk: with a cursor of the library's, and deadlines, which os.File has none of there
 }
 
 // File returns the blocking view of f, which shares its cursor, and its Close,
@@ -43,9 +42,8 @@ func (f *AsyncFile) File() *File {
 // initView prepares the view that File returns.
 func (f *AsyncFile) initView(deadlineable bool) {
 	f.view.async = f
-	f.view.cursor = make(chan struct{}, 1)
-	f.view.cursor <- struct{}{}
 	f.view.deadlineable = deadlineable
+	f.view.cursor.init(f.osf, f.refuse != nil)
 }
 
 // Async returns the AsyncFile that f is a view of.
@@ -55,6 +53,11 @@ func (f *File) Async() *AsyncFile {
 	}
 	return f.async
 }
+
+// onDisk reports whether calls at the cursor are the library's affair. Those of a
+// pipe, a terminal or a directory are os.File's alone: there a Read waits as long
+// as it likes, and keeps nobody else waiting.
+func (f *File) onDisk() bool { return f != nil && f.deadlineable }
 
 // direct reports whether the file bypasses the page cache, so that it takes the
 // library to transfer any bytes but aligned ones.
@@ -85,16 +88,33 @@ func (f *File) Read(b []byte) (n int, err error) {
 	if err := f.refused(OpRead); err != nil {
 		return 0, err
 	}
-	if past := f.readPast(); (past != nil || f.direct()) && len(b) > 0 {
-		return f.atCursor(Op{Kind: OpRead, Buf: b}, past)
+	if !f.onDisk() || len(b) == 0 {
+		return f.os().Read(b)
 	}
-	return f.os().Read(b)
+	past := f.readUntil.wait()
+	plain := past == nil && !f.async.direct
+	c := &f.cursor
+	if !c.take(reading|moving, plain, past) {
+		return 0, f.async.timeout(OpRead)
+	}
+	defer c.give(reading|moving, plain)
+	if plain {
+		return c.osf.Read(b)
+	}
+	return f.atCursor(Op{Kind: OpRead, Buf: b}, past)
 }
 
 // ReadAt reads len(b) bytes from offset off, in bytes. At the end of the file
 // it returns fewer, and io.EOF.
 func (f *File) ReadAt(b []byte, off int64) (n int, err error) {
-	return f.transfer(Op{Kind: OpRead, Buf: b, Offset: off}, f.readPast())
+	if err := f.refused(OpRead); err != nil {
+		return 0, err
+	}
+	past := f.readPast()
+	if past == nil && !f.direct() {
+		return f.os().ReadAt(b, off)
+	}
+	return f.transfer(Op{Kind: OpRead, Buf: b, Offset: off}, past)
 }
 
 // Write writes b at the cursor, which it advances, or at the end of a file
@@ -103,24 +123,52 @@ func (f *File) Write(b []byte) (n int, err error) {
 	if err := f.refused(OpWrite); err != nil {
 		return 0, err
 	}
-	if past := f.writePast(); (past != nil || f.direct()) && len(b) > 0 {
-		return f.atCursor(Op{Kind: OpWrite, Buf: b}, past)
+	if !f.onDisk() || len(b) == 0 {
+		return f.os().Write(b)
 	}
-	return f.os().Write(b)
+	past := f.writeUntil.wait()
+	plain := past == nil && !f.async.direct
+	c := &f.cursor
+	if !c.take(writing|moving, plain, past) {
+		return 0, f.async.timeout(OpWrite)
+	}
+	defer c.give(writing|moving, plain)
+	if plain {
+		f.abandoned.wait(0, math.MaxInt64, nil)
+		return c.osf.Write(b)
+	}
+	return f.atCursor(Op{Kind: OpWrite, Buf: b}, past)
 }
 
 // WriteString is Write of a string.
 func (f *File) WriteString(s string) (n int, err error) {
-	if f.writePast() != nil || f.direct() || f.refused(OpWrite) != nil {
+	if err := f.refused(OpWrite); err != nil {
+		return 0, err
+	}
+	if !f.onDisk() {
+		return f.os().WriteString(s)
+	}
+	if f.async.direct || f.writeUntil.wait() != nil {
 		return f.Write([]byte(s))
 	}
-	return f.os().WriteString(s)
+	c := &f.cursor
+	c.take(writing|moving, true, nil)
+	defer c.give(writing|moving, true)
+	f.abandoned.wait(0, math.MaxInt64, nil)
+	return c.osf.WriteString(s)
 }
 
 // WriteAt writes b at offset off, in bytes. It is an error on a file opened with
 // O_APPEND.
 func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
-	return f.transfer(Op{Kind: OpWrite, Buf: b, Offset: off}, f.writePast())
+	if err := f.refused(OpWrite); err != nil {
+		return 0, err
+	}
+	past := f.writePast()
+	if past == nil && !f.direct() && f.noneAbandoned() {
+		return f.os().WriteAt(b, off)
+	}
+	return f.transfer(Op{Kind: OpWrite, Buf: b, Offset: off}, past)
 }
 
 // Sync commits the file to stable storage, with fsync(2). Unlike AsyncFile.Sync
@@ -144,7 +192,13 @@ func (f *File) Sync() error {
 }
 
 // Truncate changes the size of the file, in bytes. The cursor stays.
-func (f *File) Truncate(size int64) error { return f.Async().Truncate(size) }
+func (f *File) Truncate(size int64) error {
+	if !f.opened() {
+		return os.ErrInvalid
+	}
+	f.abandoned.wait(0, math.MaxInt64, nil)
+	return f.async.Truncate(size)
+}
 
 // SetDeadline sets the deadline of reads and writes: see SetReadDeadline and
 // SetWriteDeadline.
@@ -176,7 +230,9 @@ func (f *File) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline sets the moment at which writes, and Sync, return
 // os.ErrDeadlineExceeded, as SetReadDeadline does for reads. A write that was
-// given up may still reach the file.
+// given up may still reach the file: in append mode wherever that ends then, and
+// otherwise before what is written to the same place through the File afterwards,
+// which waits for it, as Truncate does.
 func (f *File) SetWriteDeadline(t time.Time) error {
 	if f == nil || !f.deadlineable {
 		return f.os().SetWriteDeadline(t)
@@ -206,14 +262,17 @@ func (f *File) writePast() <-chan struct{} {
 	return f.writeUntil.wait()
 }
 
+// noneAbandoned reports whether no write is to be waited for that was given up.
+func (f *File) noneAbandoned() bool { return f == nil || !f.abandoned.some.Load() }
+
 // transfer carries out an operation at an offset the quickest way.
 func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
-	if err := f.refused(op.Kind); err != nil {
-		return 0, err
-	}
 	refused := op.Offset < 0 || op.Kind.writes() && f.opened() && f.async.refuse != nil
 	if past != nil && len(op.Buf) > 0 && !refused {
 		return f.async.transferUntil(op, past)
+	}
+	if op.Kind.writes() && f != nil {
+		f.abandoned.wait(op.Offset, op.Offset+int64(len(op.Buf)), nil)
 	}
 	if f.direct() && len(op.Buf) > 0 && !refused {
 		return f.async.transferShared(op)
@@ -254,43 +313,6 @@ func (f *AsyncFile) transferShared(op Op) (int, error) {
 // busy reports whether operations are in flight.
 func (f *AsyncFile) busy() bool { return f.users.Load() > 0 }
 
-// atCursor carries out op at the cursor of a direct file, or under a deadline.
-// Such calls take turns: the kernel moves no cursor for them, and its own lock on
-// the cursor cannot be given up.
-func (f *File) atCursor(op Op, past <-chan struct{}) (n int, err error) {
-	select {
-	case <-f.cursor:
-	case <-past:
-		return 0, f.async.pathError(op.Kind, os.ErrDeadlineExceeded)
-	}
-	defer func() { f.cursor <- struct{}{} }()
-	if op.Kind.writes() && f.async.refuse != nil {
-		op.Kind = OpAppend
-		if n, err = f.append(op, past); n > 0 {
-			f.os().Seek(0, io.SeekEnd)
-		}
-		return n, err
-	}
-	osf := f.os()
-	if op.Offset, err = osf.Seek(0, io.SeekCurrent); err != nil {
-		return 0, f.async.pathError(op.Kind, errors.Unwrap(err))
-	}
-	if n, err = f.transfer(op, past); n > 0 {
-		osf.Seek(op.Offset+int64(n), io.SeekStart)
-		if err == io.EOF {
-			err = nil // as Read, which has it for the next call
-		}
-	}
-	return n, err
-}
-
-func (f *File) append(op Op, past <-chan struct{}) (int, error) {
-	if past != nil {
-		return f.async.transferUntil(op, past)
-	}
-	return f.async.start(op).Wait()
-}
-
 // The rest is os.File's own.
 
 // Name returns the name of the file as it was given to Open.
@@ -299,14 +321,15 @@ func (f *File) Name() string { return f.os().Name() }
 // Stat describes the file.
 func (f *File) Stat() (os.FileInfo, error) { return f.os().Stat() }
 
-// Seek sets the cursor, in bytes, and returns where it is then. ReadFrom and
-// WriteTo on a direct file move the cursor when they end.
+// Seek sets the cursor, in bytes, and returns where it is then. It waits for a Read
+// or Write that is on its way, but not for a copy that the kernel makes.
 func (f *File) Seek(offset int64, whence int) (int64, error) {
-	if f.direct() || f.readPast() != nil || f.writePast() != nil {
-		<-f.cursor // a call at the cursor moves it when it ends
-		defer func() { f.cursor <- struct{}{} }()
+	if !f.onDisk() {
+		return f.os().Seek(offset, whence)
 	}
-	return f.os().Seek(offset, whence)
+	f.cursor.turns.take(moving, nil)
+	defer f.cursor.turns.give(moving)
+	return f.cursor.seek(offset, whence)
 }
 
 // ReadDir reads the directory, as os.File.ReadDir does.
@@ -329,6 +352,3 @@ func (f *File) Chown(uid, gid int) error { return f.os().Chown(uid, gid) }
 
 // Fd returns the descriptor of the file, as os.File.Fd does.
 func (f *File) Fd() uintptr { return f.os().Fd() }
-
-// SyscallConn returns a raw file, as os.File.SyscallConn does.
-func (f *File) SyscallConn() (syscall.RawConn, error) { return f.os().SyscallConn() }
