@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -32,11 +31,12 @@ type AsyncFile struct {
 	name string
 	fd   int // valid until osf is closed, which waits for users
 
-	ring    *Ring
-	release func() error // gives the Ring back
-	cleanup runtime.Cleanup
-	aio     bool  // operations go to the kernel context, not to workers
-	reason  error // why not, where BackendAuto looked for it
+	ring        *Ring
+	lane        *lane
+	releaseRing func() error // gives the Ring back
+	cleanup     runtime.Cleanup
+	aio         bool  // operations go to the kernel context, not to workers
+	reason      error // why not, where BackendAuto looked for it
 
 	direct       bool
 	directSet    bool          // O_DIRECT was set here, and is to be taken back
@@ -44,11 +44,14 @@ type AsyncFile struct {
 	align        aio.Alignment // of direct I/O; 1 where the file is not direct
 	companion    companion
 
-	blocks   blocking
+	blocks   blocking    // on native AIO
 	refuse   error       // what os.File answers WriteAt with in append mode
 	seekless bool        // not a regular file: has no end to append at
 	cached   atomic.Bool // whether a read may try the page cache without a wait
 	inMemory bool        // on tmpfs: nothing to wait for
+
+	mixed        bool // direct and open for writing: even reads have to keep off others
+	resizesAlone bool // Truncate and Preallocate wait for what is in flight: see internal/order
 
 	drained chan struct{} // signalled when users of a closed file end; has room for one
 
@@ -60,11 +63,7 @@ type AsyncFile struct {
 
 	unflushed atomic.Int64 // bytes that Writers took and nobody knows to be in the file
 
-	mu       sync.Mutex
-	barrier  barrier
-	overlap  *overlap // nil where no two ways into the file are in use
-	gate     *gate    // nil where writes beyond the end do not block
-	appender appender
+	sequence sequence
 }
 
 // closedBit in AsyncFile.users says that Close has begun.
@@ -162,7 +161,7 @@ func (f *AsyncFile) Datasync() *Future { return f.start(Op{Kind: OpDatasync}) }
 func (f *AsyncFile) Submit(ops ...Op) []*Future {
 	futures := make([]*Future, len(ops))
 	for i := range futures {
-		futures[i] = newFuture()
+		futures[i] = f.newFuture(ops[i].Kind)
 	}
 	if !f.opened() {
 		for _, future := range futures {
@@ -174,12 +173,21 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 	for i := range ops {
 		f.begin(&call{op: ops[i], to: futures[i]}, &batch)
 	}
-	f.ring.submit(batch)
+	f.lane.push(batch, lazily)
 	return futures
 }
 
-func (f *AsyncFile) start(op Op) *Future {
+// newFuture returns a Future of an operation of such a kind on f.
+func (f *AsyncFile) newFuture(kind OpKind) *Future {
 	future := newFuture()
+	if f.opened() && f.aio {
+		future.carrier, future.writes = f.lane, kind != OpRead && kind != OpReadv
+	}
+	return future
+}
+
+func (f *AsyncFile) start(op Op) *Future {
+	future := f.newFuture(op.Kind)
 	if !f.opened() {
 		future.resolve(0, os.ErrInvalid, 0)
 		return future
@@ -220,11 +228,13 @@ func (f *AsyncFile) Close() error {
 		return &fs.PathError{Op: "close", Path: f.name, Err: fs.ErrClosed}
 	}
 	for f.users.Load() != closedBit {
+		f.lane.drain()
 		<-f.drained
 	}
 	f.cleanup.Stop()
 	f.unsetDirect()
-	return errors.Join(f.osf.Close(), f.companion.close(), f.release(), f.lost())
+	f.lane.release()
+	return errors.Join(f.osf.Close(), f.companion.close(), f.releaseRing(), f.lost())
 }
 
 // Name returns the name of the file as it was given to Open.

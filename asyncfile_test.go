@@ -1053,7 +1053,7 @@ func TestIdleMakesNoCall(t *testing.T) {
 		eventually(t, "the completer is parked", func() bool {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			return r.parked
+			return r.completer.state == parked
 		})
 		if s := r.Stats(); s.InFlight != 0 || s.Submitted != s.Completed {
 			t.Errorf("idle, but %+v", s)

@@ -14,6 +14,7 @@ type call struct {
 	to  sink
 	tag any
 
+	haste haste
 	// past, if not nil, bounds every wait: the call gives up when it is closed,
 	// and makes no system call that could hang.
 	past <-chan struct{}
@@ -25,7 +26,7 @@ type call struct {
 func (f *AsyncFile) submit(c *call) {
 	var batch requestQueue
 	f.begin(c, &batch)
-	f.ring.submit(batch)
+	f.lane.push(batch, c.haste)
 }
 
 // begin takes an operation in: it answers it on the spot, sees it on its way, or
@@ -39,13 +40,13 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 		c.to.deliver(result)
 		return
 	}
-	want := c.op.size()
-	q, err := (*request)(nil), error(nil)
-	if !f.answer(c, want, &result) {
-		if q = f.ring.tryAcquire(); q == nil {
-			f.ring.submit(*batch)
+	q := (*request)(nil)
+	want, err := c.op.size()
+	if err == nil && !f.answer(c, want, &result) {
+		if q = f.ring.tryAcquire(f.lane); q == nil {
+			f.lane.push(*batch, promptly)
 			*batch = requestQueue{}
-			q, err = f.ring.acquire(c.past)
+			q, err = f.ring.acquire(f.lane, c.past)
 		}
 	}
 	if q == nil {
@@ -57,7 +58,7 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 		f.leave()
 		return
 	}
-	q.set(f, c, want, result.N)
+	q.set(f, c, result.N)
 	f.route(q, c.here, batch)
 }
 
@@ -90,9 +91,9 @@ func (f *AsyncFile) closed() error {
 // answer carries out what needs no request: what os.File answers without a
 // system call, and reads of what the page cache holds. result is the outcome, or,
 // in N, how much of a read was there.
-func (f *AsyncFile) answer(c *call, want int, result *Completion) bool {
+func (f *AsyncFile) answer(c *call, want int64, result *Completion) bool {
 	op := &c.op
-	if err := op.check(want); err != nil {
+	if err := op.check(); err != nil {
 		result.Err = f.pathError(op.Kind, err)
 		return true
 	}
@@ -125,7 +126,7 @@ const maxInline = 64 << 10
 func (f *AsyncFile) answerCached(op *Op, c *Completion) bool {
 	if f.inMemory {
 		f.ring.stats.Inline.Add(1)
-		c.N, c.Err = f.perform(op, 0)
+		c.N, c.Err = f.performInline(op)
 		return true
 	}
 	if !f.cached.Load() {

@@ -1,14 +1,14 @@
 package asyncfile
 
 import (
-	"iter"
+	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
 
 const (
-	// copyInline is the most bytes that the completer copies out of a bounce
-	// buffer. More would hold up those who wait for other requests.
+	// copyInline is the most bytes that are copied out of a bounce buffer where
+	// others wait meanwhile.
 	copyInline = 64 << 10
 
 	// straightMin is how much of a bounced request, in bytes, has to fit O_DIRECT
@@ -18,86 +18,71 @@ const (
 
 // planBounced plans a part of a request that O_DIRECT does not take as it is:
 // the blocks that hold it, by way of an aligned buffer; or, where what is left
-// begins on a block boundary in memory that fits, whole blocks of it straight.
-func (q *request) planBounced() {
+// begins on a block boundary in memory that fits, whole blocks of it straight. A
+// bounced write is of whole blocks: others go through the page cache.
+func (f *AsyncFile) planBounced(q *request) error {
 	q.dropBounce()
-	unit := q.file.unit(q.op.Kind)
-	rest := q.want - q.done
-	before := int(q.at % int64(unit)) // bytes of the first block that are not asked for
+	p, unit := &q.plan, int64(f.unit(q.op.Kind))
+	rest := q.cursor.Left()
+	before := p.off % unit // bytes of the first block that are not asked for
 	toBoundary := (unit - before) % unit
-	if long := rest - toBoundary; !q.op.Kind.vectored() && long >= straightMin &&
-		aio.IsAligned(q.op.Buf[q.done+toBoundary:], q.file.align.Memory) {
-		if before == 0 {
-			q.part = q.op.Buf[q.done:][:min(long-long%unit, q.maxPart())]
-			q.asked = len(q.part)
-			return
+	if rest-toBoundary >= straightMin {
+		c := q.cursor
+		c.Skip(int(toBoundary))
+		if head := c.Head(); len(head) >= straightMin && aio.IsAligned(head, f.align.Memory) {
+			if before == 0 {
+				p.setBuf(q.op.Kind, head[:int64(min(len(head), aio.MaxTransfer))/unit*unit])
+				return nil
+			}
+			rest = toBoundary // up to where it can go straight
 		}
-		rest = toBoundary // up to where it can go straight
 	}
-	span := min(before+rest+unit-1, maxBounce) / unit * unit
-	q.bounce = q.ring.bounces.get(span)
-	q.part, q.asked = q.bounce, span
-	q.at -= int64(before)
-	if q.op.Kind.writes() {
-		n := 0
-		for p := range q.rest() {
-			n += copy(q.bounce[n:], p)
-		}
-		q.ring.stats.BytesCopied.Add(uint64(n))
+	span := min(before+rest+unit-1, max(maxBounce, unit)) / unit * unit
+	p.bounce = f.ring.bounces.get(int(span))
+	if !q.op.Kind.writes() {
+		p.off, p.skip = p.off-before, int(before)
+		p.setBuf(q.op.Kind, p.bounce)
+		return nil
 	}
+	// What is sent is what was copied. Memory that faults ends the operation, but
+	// for the whole blocks before it, as in the kernel.
+	c := q.cursor
+	n, err := c.Gather(p.bounce)
+	q.ring.stats.BytesCopied.Add(uint64(n))
+	if n -= n % int(unit); n == 0 {
+		return firstError(err, syscall.EIO) // EIO cannot be: there is at least a block left
+	}
+	p.setBuf(q.op.Kind, p.bounce[:n])
+	return nil
 }
 
-// land copies what a bounced read transferred to the caller, and returns how
-// many of the n bytes were of the caller's, in either direction.
-func (q *request) land(n int) int {
-	if q.op.Kind.writes() {
-		return n
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
 	}
-	before := int(q.op.Offset + int64(q.done) - q.at)
-	from := q.bounce[min(before, n):n]
-	got := 0
-	for p := range q.rest() {
-		got += copy(p, from[got:])
-	}
-	q.ring.stats.BytesCopied.Add(uint64(got))
-	return got
-}
-
-// rest yields what is left of the caller's memory.
-func (q *request) rest() iter.Seq[[]byte] {
-	if q.op.Kind.vectored() {
-		return remaining(q.op.Bufs, q.done)
-	}
-	return func(yield func([]byte) bool) { yield(q.op.Buf[q.done:]) }
+	return nil
 }
 
 func (q *request) dropBounce() {
-	if q.bounce != nil {
-		q.ring.bounces.put(q.bounce)
-		q.bounce, q.part = nil, nil
+	if p := &q.plan; p.bounce != nil {
+		q.ring.bounces.put(p.bounce)
+		p.bounce, p.buf = nil, nil
 	}
 }
 
 // performBounced carries the request out with ordinary system calls on the
-// calling worker.
-func (q *request) performBounced() error {
-	call := aio.Pread
-	if q.op.Kind.writes() {
-		call = aio.Pwrite
-	}
-	for {
-		q.plan()
-		res, err := call(q.file.fd, q.part, q.at)
-		if err != nil {
-			return q.file.pathError(q.op.Kind, err)
+// calling goroutine.
+func (f *AsyncFile) performBounced(q *request) {
+	for f.makePlan(q) {
+		call := aio.Pread
+		if q.op.Kind.writes() {
+			call = aio.Pwrite
 		}
-		if more, err := q.advance(int64(res)); !more {
-			return err
-		}
-		if q.way == cached {
-			n, err := q.file.performCached(&q.op, q.want, q.done)
-			q.done += n
-			return err
+		n, err := call(f.fd, q.plan.buf, q.plan.off)
+		if f.proceed(q, int64(n), err) == ended {
+			return
 		}
 	}
 }

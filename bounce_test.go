@@ -28,10 +28,10 @@ func (d *directDevice) transfer(q *request) int64 {
 	if !q.op.Kind.writes() {
 		unit = d.align.ReadOffset
 	}
-	p := q.part
+	p, at := q.plan.buf, q.plan.off
 	d.parts = append(d.parts, p)
-	if q.at%int64(unit) != 0 || len(p)%unit != 0 || !aio.IsAligned(p, d.align.Memory) || len(p) != q.asked || len(p) == 0 {
-		d.t.Fatalf("planned %d (asked %d) at %d, aligned in memory %v, for a unit of %d", len(p), q.asked, q.at, aio.IsAligned(p, d.align.Memory), unit)
+	if at%int64(unit) != 0 || len(p)%unit != 0 || !aio.IsAligned(p, d.align.Memory) || len(p) != q.plan.asked || len(p) == 0 {
+		d.t.Fatalf("planned %d (asked %d) at %d, aligned in memory %v, for a unit of %d", len(p), q.plan.asked, at, aio.IsAligned(p, d.align.Memory), unit)
 	}
 	n := len(p)
 	if d.short != nil {
@@ -41,30 +41,31 @@ func (d *directDevice) transfer(q *request) int64 {
 		n -= n % unit
 	}
 	if q.op.Kind.writes() {
-		if end := int(q.at) + n; end > len(d.data) {
+		if end := int(at) + n; end > len(d.data) {
 			d.data = append(d.data, make([]byte, end-len(d.data))...)
 		}
-		return int64(copy(d.data[q.at:], p[:n]))
+		return int64(copy(d.data[at:], p[:n]))
 	}
-	return int64(copy(p[:n], d.data[min(int(q.at), len(d.data)):]))
+	return int64(copy(p[:n], d.data[min(int(at), len(d.data)):]))
 }
 
 // run carries out op as a bounced request.
 func (d *directDevice) run(op Op) (n int, err error, copied uint64) {
 	d.t.Helper()
 	d.parts = nil
-	f := &AsyncFile{name: "device", direct: true, align: d.align}
 	ring := &Ring{bounces: newBouncePools()}
-	q := &request{ring: ring, file: f, op: op, want: op.size(), way: bounced}
-	for {
-		q.plan()
-		more, err := q.advance(d.transfer(q))
-		if more && q.way == bounced {
-			continue
+	f := &AsyncFile{name: "device", direct: true, align: d.align, ring: ring}
+	q := &request{ring: ring}
+	q.set(f, &call{op: op}, 0)
+	q.way = bounced
+	for step := again; step == again && q.way == bounced; {
+		if !f.makePlan(q) {
+			break
 		}
-		q.dropBounce()
-		return q.done, err, ring.stats.BytesCopied.Load()
+		step = f.advance(q, d.transfer(q), nil)
 	}
+	q.dropBounce()
+	return q.done, q.err, ring.stats.BytesCopied.Load()
 }
 
 var bounceAlignments = []aio.Alignment{

@@ -15,15 +15,16 @@ func AlignedBuffer(size int) []byte { return aio.AlignedSlice(size, bufferAlign)
 // number of idle ones. It is safe for concurrent use. NewBufferPool makes one;
 // any other has buffers of no bytes.
 type BufferPool struct {
-	size int
-	idle chan []byte
+	size   int
+	idle   chan []byte
+	canary canary // of a Ring's own pools, where it verifies
 }
 
 // NewBufferPool returns a pool of buffers of size bytes, fit for any O_DIRECT
 // file, which keeps up to idle of them that are not in use. Both are at least 1;
 // a lesser one counts as 1.
 func NewBufferPool(size, idle int) *BufferPool {
-	return &BufferPool{max(size, 1), make(chan []byte, max(idle, 1))}
+	return &BufferPool{size: max(size, 1), idle: make(chan []byte, max(idle, 1))}
 }
 
 // Get returns a buffer, whose contents are not defined.
@@ -33,9 +34,12 @@ func (p *BufferPool) Get() []byte {
 	}
 	select {
 	case b := <-p.idle:
+		p.canary.check(b)
 		return b
 	default:
-		return AlignedBuffer(p.size)
+		b := AlignedBuffer(p.size)
+		p.canary.fill(b)
+		return b
 	}
 }
 
@@ -52,6 +56,7 @@ func (p *BufferPool) Put(b []byte) {
 	if !aio.IsAligned(b, bufferAlign) {
 		return
 	}
+	p.canary.fill(b[:p.size])
 	select {
 	case p.idle <- b:
 	default:
@@ -75,19 +80,22 @@ func newBouncePools() (pools bouncePools) {
 	return pools
 }
 
-// get returns a buffer of n bytes, at most maxBounce.
+// get returns a buffer of n bytes.
 func (pools *bouncePools) get(n int) []byte {
 	for i, size := range bounceSizes {
 		if n <= size {
 			return pools[i].Get()[:n]
 		}
 	}
-	return AlignedBuffer(n)
+	b := AlignedBuffer(n)
+	pools[0].canary.fill(b)
+	return b
 }
 
 func (pools *bouncePools) put(b []byte) {
 	for i, size := range bounceSizes {
 		if cap(b) == size {
+			pools[i].canary.check(b[len(b):size])
 			pools[i].Put(b)
 		}
 	}

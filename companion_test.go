@@ -469,7 +469,8 @@ func TestNoCompanionAlone(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
 		f := s.openOwn(aiotest.NewMem(testPattern(64*testBlock, 1)))
 		f.align = aio.Alignment{Memory: 512, Offset: 512, ReadOffset: 512}
-		f.overlap = &overlap{unit: testBlock}
+		f.sequence.init(testBlock)
+		f.mixed = true
 		if err := f.osf.Truncate(64 * testBlock); err != nil {
 			s.Fatal(err)
 		}
@@ -485,17 +486,17 @@ func TestNoCompanionAlone(t *testing.T) {
 		s.hold()
 		before := read(1)
 		alone := f.WriteAt([]byte("inside a block"), 9*testBlock+1)
-		s.settle()
+		s.pass()
 		if tries != 0 {
 			s.Error("the write did not wait for the read in flight")
 		}
 		release(s.kernel)
-		s.settle()
+		s.pass()
 		if !done(before) || tries != 1 {
 			s.Errorf("the read before is done: %v; %d tries to open a descriptor, want 1", done(before), tries)
 		}
 		after := read(20)
-		s.settle()
+		s.pass()
 		if done(after) {
 			s.Error("a read did not wait for the write")
 		}

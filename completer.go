@@ -1,152 +1,215 @@
 package asyncfile
 
 import (
-	"errors"
 	"runtime"
-	"syscall"
 	"time"
-
-	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
 
-// retryDelay is how long the completer waits before it repeats an io_submit
-// that the kernel had no memory for while nothing was in flight whose end could
-// make room.
-const retryDelay = time.Millisecond
+const (
+	// retryDelay is how long the completer waits before it repeats an io_submit
+	// that the kernel had no memory for while nothing was in flight whose end
+	// could make room.
+	retryDelay = time.Millisecond
 
-// maxHurry is for how many turns, at the most, the completer takes events as they
-// come after it has waited for several in vain.
-const maxHurry = 63
+	// maxYields is how often the completer yields to the goroutines that it woke.
+	maxYields = 2
 
-// batchShare is the share of what is in flight that the completer of a busy Ring
-// waits for at once: an eighth.
-const batchShare = 8
+	// busyDepth is from how many requests in flight on a Ring counts as busy: an
+	// event is then so much sooner than the device's latency that what waits for
+	// one hardly waits. Where requests hang that is not so, and it waits for
+	// maxHold.
+	busyDepth = 24
 
-// minReap is how many events the completer takes at a time, if they are there,
-// however little is in flight.
-const minReap = 8
+	// batchShare is the share of what is in flight that the completer of a busy
+	// Ring waits for at once: an eighth.
+	batchShare = 8
 
-// maxYields is how often the completer yields to the goroutines that it woke.
-const maxYields = 2
+	// maxHold is how long an event, and what is submitted meanwhile, may wait for
+	// others to come on a busy Ring.
+	maxHold = 100 * time.Microsecond
 
-// A completer is the goroutine that waits in the kernel, reaps events, and
-// resolves what they are of. While it runs it is the only one that consumes
-// events; parked, with nothing in flight, it leaves that to whoever submits.
+	// minReap is how many events the completer takes at a time, if they are
+	// there, however little is in flight.
+	minReap = 8
+
+	// maxHurry is for how many turns, at the most, the completer takes events as
+	// they come after it has waited for several in vain.
+	maxHurry = 63
+)
+
+// A completer is the goroutine that waits in the kernel, in io_getevents with a
+// timeout, reaps events and resolves what they are of, for all who wait on a
+// channel and for what nobody waits for. Parked, it leaves that to those who wait
+// for an operation (see reap.go).
 //
-// Its loop: wait for events; have a batch of outcomes delivered; let the
-// goroutines that this woke run; see to it that what they submit is sent (see
-// submit.go); wait again. It runs no code of the user's and sends on no channel
-// that could block it.
+// Its loop: send what is pending; wait for events; have the outcomes delivered;
+// let the goroutines that this woke run, whose submissions are then the next to
+// be sent. It runs no code of the user's and sends on no channel that could block
+// it. Where its io_submit sleeps the watchdog has another goroutine take its place.
 type completer struct {
 	ring    *Ring
-	timeout time.Duration
 	wake    chan struct{} // ends a park; has room for one
-	late    *time.Timer   // ends a park while a batch gathers
 	quit    chan struct{}
-	exited  chan struct{}
-	scratch submitter
-	hurry   int // for so many turns more events are taken as they come
-	vain    int // length of the last hurry; 0 after a wait for several that paid
+	state   completerState // guarded by Ring.mu
+	current *driver        // of the goroutine that is the completer; likewise
+	running int            // goroutines that are it, or were and are not back; likewise
+	gone    chan struct{}  // closed when none is left
+	hurry   int            // for so many turns more events are taken as they come
+	vain    int            // length of the last hurry; 0 after a wait for several that paid
 }
 
+// A completerState says when the completer looks at what is pending, and takes
+// the token, by itself.
+type completerState uint8
+
+const (
+	parked   completerState = iota // not before it is unparked
+	working                        // before it waits or parks
+	watching                       // when its wait of maxHold is over
+	waiting                        // when its wait is over
+)
+
+// attends reports whether the completer is about to look at what is pending.
+// Called with Ring.mu held.
+func (c *completer) attends() bool { return c.state == working || c.state == watching }
+
 // start runs the completer of r, parked.
-func (c *completer) start(r *Ring, conf *config) {
+func (c *completer) start(r *Ring) {
 	c.ring = r
-	c.timeout = conf.timeout
 	c.wake = make(chan struct{}, 1)
 	c.quit = make(chan struct{})
-	c.exited = make(chan struct{})
-	c.late = time.NewTimer(0)
-	c.late.Stop()
-	go c.run()
+	c.gone = make(chan struct{})
+	c.replace()
+}
+
+// replace makes a new goroutine the completer. Called with Ring.mu held, or before
+// the Ring is used.
+func (c *completer) replace() {
+	c.current = new(driver)
+	c.running++
+	c.state = parked
+	go c.run(c.current)
 }
 
 // stop ends the completer and waits until it has. Nothing may be in flight.
 func (c *completer) stop() {
 	close(c.quit)
-	<-c.exited
+	<-c.gone
 }
 
-func (c *completer) run() {
-	defer close(c.exited)
-	for c.park() {
-		for c.turn() {
-		}
+// unpark wakes the completer. Called with Ring.mu held.
+func (c *completer) unpark() {
+	c.state = working
+	select {
+	case c.wake <- struct{}{}:
+	default: // it was told before
 	}
 }
 
+// run is the completer for as long as d is the current one.
+func (c *completer) run(d *driver) {
+	r := c.ring
+	r.mu.Lock()
+	for c.turn(d) {
+	}
+	if c.running--; c.running == 0 {
+		close(c.gone)
+	}
+	r.rouse() // where it was replaced: for what it leaves behind
+	r.mu.Unlock()
+}
+
+// turn does what there is to do once, or parks until there is something. It
+// reports false at the end. Called with Ring.mu held, which it releases in between.
+func (c *completer) turn(d *driver) bool {
+	r := c.ring
+	for _, l := range r.lanes {
+		if l.sendable(all) != nothing {
+			l.send(d, all)
+			return c.current == d
+		}
+	}
+	switch {
+	case r.wanted():
+		c.reap(d)
+	case r.stalled && r.inFlight == r.entering: // no event makes room
+		r.mu.Unlock()
+		time.Sleep(retryDelay)
+		r.mu.Lock()
+		r.stalled = false
+	default:
+		return c.park()
+	}
+	return c.current == d
+}
+
 // park sleeps until there is something to do. It reports false at the end.
-// The Ring starts out parked.
 func (c *completer) park() bool {
-	defer c.late.Stop()
+	r := c.ring
+	if r.inFlight == 0 && r.pendingCount() == 0 {
+		r.asked = false
+	}
+	c.state = parked
+	if r.inFlight > 0 {
+		r.watchdog.watch() // nobody asks for these
+	}
+	r.mu.Unlock()
+	defer r.mu.Lock()
 	select {
 	case <-c.wake:
-		return true
-	case <-c.late.C:
-		c.overdue()
 		return true
 	case <-c.quit:
 		return false
 	}
 }
 
-// overdue sends what has come of a batch, the rest of which is late.
-func (c *completer) overdue() {
+// reap waits for events, ends what they are of, and lets those run that this
+// woke. To go back into the kernel at once would take this processor along, and
+// leave them to wait for another thread. An idle processor may take this goroutine
+// up at once, so it yields again while they keep submitting. Called with Ring.mu
+// held, which it releases in between.
+func (c *completer) reap(d *driver) {
 	r := c.ring
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.parked {
-		<-c.wake // just now
-	}
-	r.parked = false
-	c.watch(true)
-}
-
-// turn waits for events once and deals with them. It reports false, and leaves
-// the Ring parked, where there is nothing to wait for.
-func (c *completer) turn() bool {
-	r := c.ring
-	r.mu.Lock()
-	switch {
-	case r.awaited() > 0:
-		p := c.patience()
+	p := c.patience()
+	r.reap(d, p)
+	c.state = working
+	n := len(d.ended)
+	c.learn(p, n)
+	r.endAll(d)
+	for i := 0; i < maxYields && n > 0; i++ {
+		had := r.pendingCount()
 		r.mu.Unlock()
-		n := c.await(p)
-		c.learn(p, n)
-		c.dispatch(n)
-	case !r.stalled || r.pending.empty():
-		if r.watched {
-			c.late.Reset(maxHold)
+		runtime.Gosched()
+		r.mu.Lock()
+		if r.pendingCount() == had {
+			return
 		}
-		r.parked = true
-		r.mu.Unlock()
-		return false
-	default:
-		r.mu.Unlock()
-		c.retry()
 	}
-	return true
 }
 
-// A patience is for how many events to wait, how long, and how many to take.
-type patience struct {
-	min, max int
-	timeout  time.Duration
+func (r *Ring) pendingCount() (n int) {
+	for _, l := range r.lanes {
+		n += l.pending()
+	}
+	return n
 }
 
-// patience says how to wait. On a busy Ring it is worth to let some events come
-// together, since each wake-up costs the same for one as for many, and so does
-// each io_submit of what follows. Called with Ring.mu held.
+// patience says how to wait, and sets the state to what that means. On a busy Ring
+// it is worth to let some events come together, since each wake-up costs the same
+// for one as for many, and so does each io_submit of what follows. Called with
+// Ring.mu held.
 func (c *completer) patience() patience {
 	r := c.ring
 	awaited := r.awaited()
 	// Half of what is in flight at a time: what follows is sent while the device
 	// still has the other half to do.
-	p := patience{min: 1, max: min(max(minReap, awaited/2), maxBatch), timeout: c.timeout}
-	if r.watched {
-		p.timeout = min(maxHold, c.timeout)
+	p := patience{min: 1, max: min(max(minReap, awaited/2), maxBatch), timeout: r.timeout}
+	c.state = waiting
+	if awaited >= busyDepth && r.eventfd == nil {
+		c.state = watching
+		p.timeout = min(maxHold, r.timeout)
 		if c.hurry == 0 {
-			p.min = min(p.max, awaited, max(1, (awaited+r.expected)/batchShare))
+			p.min = min(p.max, max(1, awaited/batchShare))
 		}
 	}
 	return p
@@ -163,153 +226,4 @@ func (c *completer) learn(p patience, n int) {
 	case p.min > 1:
 		c.vain = 0
 	}
-}
-
-// await waits until there are events and returns how many are in the scratch
-// memory: none, sometimes, when a timeout or a signal ended the wait.
-func (c *completer) await(p patience) int {
-	r, events := c.ring, c.scratch.events[:p.max]
-	if p.min == 1 {
-		if n := r.context.Reap(events); n > 0 {
-			return n
-		}
-	}
-	if r.eventfd == nil {
-		return c.getEvents(p.min, events, p.timeout)
-	}
-	// The kernel adds to the count after the event is in the ring, so an event
-	// that is missed here leaves a count behind that ends the wait.
-	if !r.context.Mapped() {
-		if n := c.getEvents(0, events, 0); n > 0 {
-			return n
-		}
-		if r.broken != nil { // by that call: there is nothing to come
-			return 0
-		}
-	}
-	if err := r.eventfd.Wait(); err != nil {
-		c.abort(err)
-	}
-	return 0 // the next turn reaps
-}
-
-func (c *completer) getEvents(min int, events []aio.Event, timeout time.Duration) int {
-	n, err := c.ring.context.GetEvents(min, events, timeout)
-	if err != nil && !errors.Is(err, syscall.EINTR) {
-		c.abort(err)
-	}
-	return n
-}
-
-// dispatch ends or continues the requests of the n events that were reaped, and
-// sends what has gathered, unless more is sure to come soon.
-func (c *completer) dispatch(n int) {
-	r, s := c.ring, &c.scratch
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.watched = false
-	if n == 0 {
-		r.stalled = false // no event has made room for so long: try
-		c.watch(true)
-		return
-	}
-	s.ended = r.reaped(s.events[:n], s.ended)
-	r.expect(successors(s.ended))
-	busy := r.busy()
-	r.endAll(s)
-	c.yield()
-	if !busy {
-		r.expected = 0
-	}
-	c.watch(time.Since(r.gathered) >= maxHold)
-	r.watched = busy && r.eventfd == nil
-}
-
-// watch decides what becomes of a batch that gathers: it is sent if it is late,
-// or complete, or nobody is going to watch it. As long as requests come, even if
-// slowly, as from one receiver who has many completions to go through, more are
-// expected; when none has come for so long, none is. Called with Ring.mu held,
-// which it releases in between.
-func (c *completer) watch(late bool) {
-	r := c.ring
-	if late && r.pending.empty() || r.eventfd != nil {
-		r.expected = 0
-	}
-	if late || r.expected == 0 {
-		c.send()
-	}
-	r.watched = r.expected > 0
-}
-
-// successors returns how many submissions the end of list will bring about. What
-// a worker has to submit brings about none that goes this way.
-func successors(list []outcome) (n int) {
-	for i := range list {
-		if !list[i].q.alone {
-			n++
-		}
-	}
-	return n
-}
-
-// send sends what is pending. Where io_submit sleeps it leaves that to a worker:
-// nobody reaps while the completer sleeps there. Called with Ring.mu held, which
-// it releases in between.
-func (c *completer) send() {
-	r := c.ring
-	if since, ok := r.atWork(); ok && since >= maxHold && !r.pending.empty() {
-		r.workers.Go((*flusher)(r))
-		return
-	}
-	r.sendAll(&c.scratch)
-}
-
-// yield lets the goroutines that were just woken run. To go back into the kernel
-// at once would take this processor along, and leave them to wait for another
-// thread. An idle processor may take this goroutine up at once, so it yields
-// again while they keep submitting. Called with Ring.mu held.
-func (c *completer) yield() {
-	r := c.ring
-	for range maxYields {
-		if had := r.pending.n; r.expected > 0 {
-			r.mu.Unlock()
-			runtime.Gosched()
-			r.mu.Lock()
-			if r.pending.n == had {
-				return
-			}
-		}
-	}
-}
-
-// retry sends again what the kernel had no room for though nothing is in
-// flight: its memory was short, and only time can tell.
-func (c *completer) retry() {
-	r, s := c.ring, &c.scratch
-	time.Sleep(retryDelay)
-	r.mu.Lock()
-	r.stalled = false
-	r.sendAll(s)
-	r.mu.Unlock()
-}
-
-// abort gives up the context: io_getevents answers with an error for which
-// there is no remedy, such as a system call filter that was installed since.
-// io_destroy waits for what is in flight, whose buffers are free from then on,
-// and every request gets err from now on.
-func (c *completer) abort(err error) {
-	r, s := c.ring, &c.scratch
-	r.mu.Lock()
-	r.broken = err // from here on nobody goes into io_submit,
-	r.watched, r.expected = false, 0
-	r.sendAll(s)     // nor waits to be sent,
-	r.awaitSubmits() // and now nobody is there
-	r.mu.Unlock()
-	r.context.Destroy()
-	r.mu.Lock()
-	r.stalled = false
-	r.sweep(s)
-	r.endAll(s)
-	r.sendAll(s)
-	r.mu.Unlock()
 }

@@ -1,6 +1,7 @@
 package asyncfile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
 )
 
@@ -20,13 +22,13 @@ func TestIdleMakesNoCalls(t *testing.T) {
 			s.Helper()
 			s.settle()
 			before := s.kernel.Counts()
-			time.Sleep(time.Hour) // of the bubble
+			time.Sleep(time.Minute) // of the bubble
 			after := s.kernel.Counts()
 			if after.GetEvents != before.GetEvents || after.Submits != before.Submits {
 				s.Errorf("%d io_getevents and %d io_submit while idle",
 					after.GetEvents-before.GetEvents, after.Submits-before.Submits)
 			}
-			if _, _, _, parked := s.state(); !parked {
+			if s.state().completer != parked {
 				s.Error("not parked while idle")
 			}
 		}
@@ -85,54 +87,46 @@ type sinkFunc func(Completion)
 
 func (f sinkFunc) deliver(c Completion) { f(c) }
 
-// What the goroutines submit that a batch of completions has woken goes out in
-// one io_submit, by whoever brings the last.
+// What the goroutines submit that a batch of completions has woken goes out in one
+// io_submit, when the completer of a busy Ring has watched for maxHold.
 func TestBatchGathers(t *testing.T) {
 	const woken, others = minReap, 2 * busyDepth // which hang
 	for _, test := range []struct {
 		name  string
-		again int // so many of those woken submit once more
-		late  bool
+		again int           // so many of those woken submit once more
+		each  time.Duration // one after the other
 		want  []int         // io_submit calls after the first
-		took  time.Duration // until the kernel had all
 	}{
-		{"all", woken, false, []int{woken}, 0},
-		{"not all", woken - 3, false, []int{woken - 3}, maxHold},
-		{"too late", woken, true, slices.Repeat([]int{1}, woken), woken * time.Second},
+		{"all", woken, 0, []int{woken}},
+		{"not all", woken - 3, 0, []int{woken - 3}},
+		{"too late", woken, time.Second, slices.Repeat([]int{1}, woken)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, 128, func(s *scripted) {
 				s.hold()
-				ended := make(chan struct{})
-				s.kernel.OnGetEvents(func(int) (int, error) {
-					<-ended // so that all are reaped at once
-					return -1, nil
-				})
 				first, second := readOps(woken+others, 10), readOps(woken, 10)
 				futures := make([]*Future, test.again)
+				watched := make(chan struct{})
 				var all sync.WaitGroup
-				for i, future := range s.direct.Submit(first...)[:woken] {
+				for i, future := range s.submit(s.direct, first...)[:woken] {
 					all.Go(func() {
 						s.wantRead(future, first[i].Buf, first[i].Offset)
-						if i >= test.again {
-							return
+						if <-watched; i < test.again {
+							time.Sleep(time.Duration(i) * test.each) // of the bubble
+							futures[i] = s.submit(s.direct, second[i])[0]
 						}
-						if test.late {
-							time.Sleep(time.Duration(i+1) * time.Second) // of the bubble
-						}
-						futures[i] = s.direct.Submit(second[i])[0]
 					})
 				}
-				s.settle()
 				for _, op := range s.kernel.Await(woken + others)[:woken] {
 					op.Complete()
 				}
+				s.wantCompleter(watching)
 				start := time.Now()
-				close(ended)
+				close(watched)
 				all.Wait()
 				held := s.kernel.Await(others + test.again)
-				if took := time.Since(start); took != test.took {
-					s.Errorf("gathered for %v, want %v", took, test.took)
+				if took := time.Since(start); took > time.Duration(test.again-1)*test.each+maxHold {
+					s.Errorf("gathered for %v", took)
 				}
 				for _, op := range held {
 					op.Complete()
@@ -144,24 +138,28 @@ func TestBatchGathers(t *testing.T) {
 	}
 }
 
-// While the completer of a busy Ring watches, even what nobody expects gathers,
-// but no longer than maxHold.
+// While the completer of a busy Ring watches, what comes gathers, but no longer
+// than maxHold.
 func TestStragglersGather(t *testing.T) {
 	inBubble(t, 64, func(s *scripted) {
 		s.hold()
-		s.direct.Submit(readOps(2*busyDepth, 10)...)
-		s.kernel.Await(2 * busyDepth)[0].Complete()
-		time.Sleep(maxHold / 2) // of the bubble: nobody goes on, but the completer watches
+		s.submit(s.direct, readOps(2*busyDepth, 10)...)
+		s.kernel.Await(2 * busyDepth)
+		time.Sleep(maxHold / 2) // of the bubble
 		ops := readOps(3, 10)
 		start := time.Now()
 		for i := range ops {
-			s.direct.Submit(ops[i])
+			s.submit(s.direct, ops[i])
 		}
-		held := s.kernel.Await(2*busyDepth - 1 + len(ops))
+		s.settle()
+		if got := len(s.kernel.Held()); got != 2*busyDepth {
+			s.Errorf("%d sent before the wait was over", got-2*busyDepth)
+		}
+		held := s.kernel.Await(2*busyDepth + len(ops))
 		if took := time.Since(start); took == 0 || took > maxHold {
 			s.Errorf("gathered for %v, want up to %v", took, maxHold)
 		}
-		s.wantBatches(2*busyDepth, 1, len(ops)-1) // the first is the one that was expected
+		s.wantBatches(2*busyDepth, len(ops))
 		for _, op := range held {
 			op.Complete()
 		}
@@ -275,18 +273,19 @@ func TestContextDies(t *testing.T) {
 		s.hold()
 		completed := make(chan struct{})
 		s.failing(completed)
-		ops := readOps(6, 10)
-		last := s.direct.Submit(ops[0])[0]
-		futures := s.direct.Submit(ops[1:3]...)
+		ops := readOps(5, 10)
+		futures := s.submit(s.direct, ops[:3]...)
+		s.kernel.Await(3)
 		s.kernel.OnSubmit(func(int, int) (int, error) { return 0, syscall.EAGAIN })
-		futures = append(futures, s.direct.Submit(ops[3:5]...)...) // pending
-		s.kernel.Await(3)[0].Complete()
+		futures = append(futures, s.submit(s.direct, ops[3:]...)...) // pending
+		s.until("the Ring is stalled", func() bool { return s.state().stalled })
+		s.kernel.Held()[0].Complete()
 		close(completed)
-		n, err := last.Wait() // its event may have been seen before
+		n, err := futures[0].Wait() // its event may have been seen before
 		if err != nil && !errors.Is(err, syscall.EPERM) || err == nil && n != 10 {
 			s.Errorf("= %d, %v", n, err)
 		}
-		for _, future := range futures {
+		for _, future := range futures[1:] {
 			s.wantError(future, s.direct, "read", 0, syscall.EPERM)
 		}
 		calls := s.kernel.Counts().Submits
@@ -308,6 +307,48 @@ func TestContextDies(t *testing.T) {
 	})
 }
 
+// A context that dies under a waiter that reaps ends everyone's operations, and what
+// is pending on other lanes.
+func TestContextDiesUnderAWaiter(t *testing.T) {
+	inBubble(t, 8, func(s *scripted) {
+		s.hold()
+		s.failing(closedChan)
+		other := s.otherLane(s.mem)
+		left := s.direct.ReadAt(make([]byte, 4), 0)
+		asked := s.submit(s.worker, readOps(1, 4)...)[0]
+		s.settle()
+		pending := other.ReadAt(make([]byte, 4), 0)
+		s.wantError(s.direct.ReadAt(make([]byte, 4), 0), s.direct, "read", 0, syscall.EPERM)
+		s.wantError(left, s.direct, "read", 0, syscall.EPERM)
+		s.wantError(asked, s.worker, "read", 0, syscall.EPERM)
+		s.wantError(pending, other, "read", 0, syscall.EPERM)
+	})
+}
+
+// A context that dies under a busy Ring gives what gathers its error at once.
+func TestContextDiesWhileABatchGathers(t *testing.T) {
+	inBubble(t, 64, func(s *scripted) {
+		s.hold()
+		futures := s.submit(s.direct, readOps(2*busyDepth, 10)...)
+		s.settle()
+		if got := s.state(); got.completer != watching {
+			s.Fatalf("the completer is in state %d, want watching", got.completer)
+		}
+		futures = append(futures, s.submit(s.direct, readOps(1, 10)...)...)
+		start := time.Now()
+		s.failing(closedChan)
+		for _, op := range s.kernel.Held()[:busyDepth/2] { // ends the wait, the next of which fails
+			op.Complete()
+		}
+		for _, future := range futures[busyDepth/2:] {
+			s.wantError(future, s.direct, "read", 0, syscall.EPERM)
+		}
+		if took := time.Since(start); took > maxHold {
+			s.Errorf("took %v", took)
+		}
+	})
+}
+
 // The context dies while a goroutine is inside io_submit, which has taken a part
 // of its batch. What it comes back with is no reason to try again.
 func TestContextDiesBesideSlowSubmitter(t *testing.T) {
@@ -315,11 +356,11 @@ func TestContextDiesBesideSlowSubmitter(t *testing.T) {
 		inBubble(t, 8, func(s *scripted) {
 			s.hold()
 			ops := readOps(5, 10)
-			first := s.direct.Submit(ops[:2]...)
+			first := s.submit(s.direct, ops[:2]...)
+			s.settle()
 			returned := make(chan struct{})
 			s.inside(insideCall{closedChan, takes(1)}, insideCall{returned, answer})
-			slow := make(chan []*Future, 1)
-			go func() { slow <- s.direct.Submit(ops[2:]...) }()
+			slow := s.submit(s.direct, ops[2:]...)
 			s.settle()
 			s.failing(closedChan)
 			s.kernel.Held()[0].Complete()
@@ -333,7 +374,7 @@ func TestContextDiesBesideSlowSubmitter(t *testing.T) {
 			start := time.Now()
 			close(returned)
 			s.wantError(first[1], s.direct, "read", 0, syscall.EPERM)
-			for i, future := range <-slow {
+			for i, future := range slow {
 				if n, err := future.Wait(); n != 0 || !errors.Is(err, syscall.EPERM) &&
 					!(i == 1 && answer.err != nil && errors.Is(err, answer.err)) {
 					s.Errorf("%d = %d, %v; want EPERM", i, n, err)
@@ -349,38 +390,6 @@ func TestContextDiesBesideSlowSubmitter(t *testing.T) {
 	}
 }
 
-// A context that dies under a busy Ring gives what gathers its error at once.
-func TestContextDiesWhileABatchGathers(t *testing.T) {
-	inBubble(t, 64, func(s *scripted) {
-		s.hold()
-		first := s.direct.Submit(readOps(2*busyDepth, 10)...)
-		slow := make(chan struct{})
-		s.inside(insideCall{slow, takesAll})
-		second := make(chan []*Future, 1)
-		go func() { second <- s.direct.Submit(readOps(1, 10)...) }()
-		s.settle()
-		for _, op := range s.kernel.Held()[:busyDepth] { // the Ring is busy, and watched
-			op.Complete()
-		}
-		first[busyDepth-1].Wait()
-		s.settle()
-		s.ring.mu.Lock()
-		s.ring.expect(2 * busyDepth) // so that the next one waits
-		s.ring.mu.Unlock()
-		gathers := s.direct.ReadAt(make([]byte, 4), 0)
-		s.failing(closedChan)
-		for _, op := range s.kernel.Held()[:busyDepth/2] { // ends the wait, the next of which fails
-			op.Complete()
-		}
-		s.wantError(gathers, s.direct, "read", 0, syscall.EPERM)
-		close(slow)
-		for _, future := range append(first[busyDepth+busyDepth/2:], <-second...) {
-			s.wantError(future, s.direct, "read", 0, syscall.EPERM)
-		}
-		s.aborted = true
-	})
-}
-
 // A soak does what it does everywhere at once, on a kernel that behaves badly in
 // every way it may, and checks every byte.
 func TestSoak(t *testing.T) {
@@ -393,13 +402,69 @@ func TestSoak(t *testing.T) {
 		kind := waitKinds[seed%uint64(len(waitKinds))]
 		depth := 1 + rnd.IntN(20)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			kind.run(t, aiotest.Random(seed, depth), depth, func(s *scripted) { soak(s, seed) },
+			kind.run(t, aiotest.Random(seed, depth), depth, func(s *scripted) { soak(s, seed, s.direct, s.worker) },
 				WithWorkers(1+rnd.IntN(4)), WithTimeout(time.Millisecond))
 		})
 	}
 }
 
-func soak(s *scripted, seed uint64) {
+// A sleepyKernel is a kernel whose io_submit may sleep, before it takes anything and
+// after it has, for some devices more than for others.
+type sleepyKernel struct {
+	*aiotest.Kernel
+	mu  sync.Mutex
+	rnd *rand.Rand
+}
+
+func (k *sleepyKernel) sleep() {
+	k.mu.Lock()
+	d := time.Duration(0)
+	if k.rnd.IntN(4) == 0 {
+		d = time.Duration(k.rnd.IntN(int(6 * watchPeriod)))
+	}
+	k.mu.Unlock()
+	time.Sleep(d) // of the bubble
+}
+
+func (k *sleepyKernel) Submit(iocbs []*aio.IOCB) (int, error) {
+	k.sleep()
+	n, err := k.Kernel.Submit(iocbs)
+	k.sleep()
+	return n, err
+}
+
+// The same with files of several devices, and an io_submit that sleeps.
+func TestSoakWithSleepingSenders(t *testing.T) {
+	seeds := 40
+	if testing.Short() {
+		seeds = 8
+	}
+	for seed := range uint64(seeds) {
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		kind := waitKinds[seed%2] // in a bubble
+		depth := 1 + rnd.IntN(30)
+		kernel := aiotest.Random(seed, depth)
+		kernel.Allow(aiotest.NoIdleCall)
+		sleepy := &sleepyKernel{Kernel: kernel, rnd: rnd}
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			kind.run(t, kernel, depth, func(s *scripted) {
+				soak(s, seed, s.direct, s.worker, s.otherLane(s.mem), s.otherLane(s.mem))
+				time.Sleep(20 * watchPeriod) // of the bubble: who sleeps wakes up
+				s.wantSenders(0)
+				s.ring.mu.Lock()
+				defer s.ring.mu.Unlock()
+				if got := s.ring.completer.running; got != 1 {
+					s.Errorf("%d goroutines are or were the completer", got)
+				}
+				if s.ring.asleep != 0 {
+					s.Errorf("%d senders are asleep", s.ring.asleep)
+				}
+			}, WithWorkers(1+rnd.IntN(4)), WithTimeout(time.Millisecond), onKernel(sleepy))
+		})
+	}
+}
+
+func soak(s *scripted, seed uint64, files ...*AsyncFile) {
 	const writers, region = 6, 600
 	rounds := 6
 	if !s.inBubble {
@@ -407,11 +472,8 @@ func soak(s *scripted, seed uint64) {
 	}
 	var done sync.WaitGroup
 	for w := range writers {
-		for _, f := range []*AsyncFile{s.direct, s.worker} { // two halves of one file's contents
-			base := int64(w * 2 * region)
-			if f == s.worker {
-				base += region
-			}
+		for i, f := range files { // each has its parts of one file's contents
+			base := int64((w*len(files) + i) * region)
 			done.Go(func() {
 				rnd := rand.New(rand.NewPCG(seed, uint64(base)))
 				for range rounds {
@@ -465,7 +527,7 @@ func soakRegion(s *scripted, f *AsyncFile, rnd *rand.Rand, base int64, size int)
 	if rnd.IntN(2) == 0 {
 		sync = f.Sync()
 	}
-	if err := WaitAll(futures...); err != nil {
+	if err := soakWait(rnd, futures); err != nil {
 		s.Errorf("writes at %d: %v", base, err)
 	}
 	if sync != nil {
@@ -482,12 +544,40 @@ func soakRegion(s *scripted, f *AsyncFile, rnd *rand.Rand, base int64, size int)
 			futures = append(futures, f.Submit(op)...)
 		}
 	}
-	if err := WaitAll(futures...); err != nil {
+	if err := soakWait(rnd, futures); err != nil {
 		s.Errorf("reads at %d: %v", base, err)
 	}
 	if string(got) != string(want) {
 		s.Errorf("at %d: read back something else", base)
 	}
+}
+
+// soakWait is WaitAll in one of many ways.
+func soakWait(rnd *rand.Rand, futures []*Future) error {
+	switch rnd.IntN(5) {
+	case 0:
+		ask(futures...)
+	case 1:
+		var all sync.WaitGroup
+		for _, future := range futures {
+			all.Go(func() { future.Wait() })
+		}
+		all.Wait()
+	case 2:
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		for left := slices.Clone(futures); len(left) > 0; {
+			i, _ := WaitAny(ctx, left...)
+			left = slices.Delete(left, i, i+1)
+		}
+	case 3: // abandoned, and found again
+		ctx, cancel := deadContext()
+		defer cancel()
+		for _, future := range futures {
+			future.WaitContext(ctx)
+		}
+	}
+	return WaitAll(futures...)
 }
 
 // soakOps cuts a transfer into operations, plain and vectored.

@@ -133,7 +133,7 @@ func (f *AsyncFile) await(future *Future, kind OpKind, past <-chan struct{}) (in
 
 // startUntil is start for a caller that may not wait for anything beyond past.
 func (f *AsyncFile) startUntil(op Op, past <-chan struct{}) *Future {
-	future := newFuture()
+	future := f.newFuture(op.Kind)
 	f.submit(&call{op: op, to: future, past: past})
 	return future
 }

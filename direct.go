@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
@@ -29,36 +30,34 @@ const (
 	cached
 )
 
-// wayOf tells which way op has to go.
-func (f *AsyncFile) wayOf(op *Op, want int) way {
+// wayOf tells which way q has to go.
+func (f *AsyncFile) wayOf(q *request) way {
 	switch {
-	case !f.direct || op.Kind.syncs():
+	case !f.direct || q.op.Kind.syncs():
 		return straight
-	case op.Kind == OpAppend && f.appender.serial():
+	case q.op.Kind == OpAppend && f.serial():
 		return cached // at an offset that only the kernel knows
-	case op.Kind.writes() && !ofWholeBlocks(op.Offset, want, f.align.Offset):
+	case q.op.Kind.writes() && !ofWholeBlocks(q.op.Offset, q.want, f.align.Offset):
 		return cached
-	case !f.fits(op, want):
+	case !f.fitsRest(q):
 		return bounced
 	}
 	return straight
 }
 
-// fits reports whether O_DIRECT takes op as it is.
-func (f *AsyncFile) fits(op *Op, want int) bool {
-	unit := f.unit(op.Kind)
-	if !ofWholeBlocks(op.Offset, want, unit) {
-		return false
+// fitsRest reports whether O_DIRECT takes what is left of q as it is.
+func (f *AsyncFile) fitsRest(q *request) bool {
+	if !f.direct {
+		return true
 	}
-	if !op.Kind.vectored() {
-		return aio.IsAligned(op.Buf, f.align.Memory)
-	}
-	for _, p := range op.Bufs {
-		if !aio.IsAligned(p, f.align.Memory) || len(p)%unit != 0 {
-			return false
-		}
-	}
-	return true
+	unit := f.unit(q.op.Kind)
+	return ofWholeBlocks(q.op.Offset+int64(q.done), q.want-q.done, unit) &&
+		q.cursor.Aligned(f.align.Memory, unit)
+}
+
+// fits reports whether O_DIRECT takes a read of p at off as it is.
+func (f *AsyncFile) fits(p []byte, off int64) bool {
+	return ofWholeBlocks(off, len(p), f.align.ReadOffset) && aio.IsAligned(p, f.align.Memory)
 }
 
 // ofWholeBlocks reports whether n bytes at off begin and end at multiples of
@@ -249,33 +248,38 @@ func (c *companion) close() error {
 	return c.osf.Close()
 }
 
-// performCached carries out a write by way of the page cache, from where done
-// bytes have been written, and flushes the pages before it returns. Where the
-// companion was not ready when the write was let go, nothing direct of this file is
-// in flight, nor begins, before it returns.
-func (f *AsyncFile) performCached(op *Op, want, done int) (n int, err error) {
+// performCached carries out what is left of a write by way of the page cache, and
+// flushes the pages before it returns. Where the companion was not ready when the
+// write was let go, nothing direct of this file is in flight, nor begins, before it
+// returns.
+func (f *AsyncFile) performCached(q *request) {
+	done := q.done
 	if why := f.companion.open(f); why == nil {
-		n, err = f.write(f.companion.osf, f.companion.fd, op, done)
+		q.fail(f.write(f.companion.osf, f.companion.fd, q))
 	} else {
-		n, err = f.writeAlone(op, want, done, why)
+		f.writeAlone(q, why)
 	}
+	n := q.done - done
 	stats := &f.ring.stats
 	stats.BytesCopied.Add(uint64(n))
-	if n > 0 && !ofWholeBlocks(op.Offset, n, f.align.Offset) {
+	if n > 0 && !ofWholeBlocks(q.op.Offset, n, f.align.Offset) {
 		stats.ReadModifyWrites.Add(1)
 	}
-	if e := f.flush(op.Offset+int64(done), int64(n)); err == nil && e != nil {
-		return 0, f.pathError(op.Kind, e)
+	if e := f.flush(q.op.Offset+int64(done), int64(n)); e != nil && q.err == nil {
+		q.done = done
+		q.fail(e)
 	}
-	return n, err
 }
 
-// write is transfer of a write, or of an append that only the kernel can place.
-func (f *AsyncFile) write(osf *os.File, fd int, op *Op, done int) (int, error) {
-	if op.Kind == OpAppend && f.appender.serial() {
-		return f.appender.write(osf, op)
+// write writes what is left of q, by an offset or, where only the kernel can place
+// an append, by the cursor of osf.
+func (f *AsyncFile) write(osf *os.File, fd int, q *request) error {
+	if q.op.Kind == OpAppend && f.serial() {
+		return appendTo(osf, q)
 	}
-	return transfer(osf, fd, op, done)
+	n, err := transfer(osf, fd, q.op.Kind, &q.cursor, q.op.Offset+int64(q.done))
+	q.done += n
+	return err
 }
 
 // flagTries is how often a write turns O_DIRECT off, when another AsyncFile, on a
@@ -286,26 +290,29 @@ const flagTries = 100
 // long, since there is no companion; why says the reason. Who shares the open file
 // with other processes has them write through the page cache meanwhile, which
 // harms nobody. The lock keeps two of these apart.
-func (f *AsyncFile) writeAlone(op *Op, want, done int, why error) (n int, err error) {
+func (f *AsyncFile) writeAlone(q *request, why error) {
 	f.companion.mu.Lock()
 	defer f.companion.mu.Unlock()
-	for range flagTries {
+	for try := range flagTries {
+		time.Sleep(time.Duration(try) * time.Microsecond) // not in step with the other
 		direct, e := f.hasDirect()
 		if direct {
 			e = f.companion.setDirect(f.fd, false)
 		}
 		if e != nil {
-			return 0, f.alignmentError(op, want, errors.Join(why, e))
+			q.fail(f.alignmentError(q, errors.Join(why, e)))
+			return
 		}
-		n, err = f.write(f.osf, f.fd, op, done)
+		done := q.done
+		err := f.write(f.osf, f.fd, q)
 		if direct {
 			f.companion.setDirect(f.fd, true) // the file system took it before
 		}
-		if n > 0 || !errors.Is(err, syscall.EINVAL) {
-			break
+		q.fail(err)
+		if q.done > done || !errors.Is(err, syscall.EINVAL) {
+			return
 		}
 	}
-	return n, err
 }
 
 // hasDirect reports whether O_DIRECT is set now.
@@ -314,13 +321,13 @@ func (f *AsyncFile) hasDirect() (bool, error) {
 	return flags&aio.ODirect != 0, err
 }
 
-// alignmentError says what of op O_DIRECT does not allow.
-func (f *AsyncFile) alignmentError(op *Op, want int, why error) error {
-	e := &AlignmentError{What: "offset", Have: op.Offset, Need: f.align.Offset, Err: why}
-	if op.Offset%int64(f.align.Offset) == 0 {
-		e.What, e.Have = "length", int64(want)
+// alignmentError says what of q O_DIRECT does not allow.
+func (f *AsyncFile) alignmentError(q *request, why error) error {
+	e := &AlignmentError{What: "offset", Have: q.op.Offset, Need: f.align.Offset, Err: why}
+	if q.op.Offset%int64(f.align.Offset) == 0 {
+		e.What, e.Have = "length", int64(q.want)
 	}
-	return f.pathError(op.Kind, e)
+	return e
 }
 
 // flush leaves no dirty page of the range behind, nor a clean one where that can

@@ -107,11 +107,8 @@ func (f *File) Read(b []byte) (n int, err error) {
 // ReadAt reads len(b) bytes from offset off, in bytes. At the end of the file
 // it returns fewer, and io.EOF.
 func (f *File) ReadAt(b []byte, off int64) (n int, err error) {
-	if err := f.refused(OpRead); err != nil {
-		return 0, err
-	}
 	past := f.readPast()
-	if past == nil && !f.direct() {
+	if past == nil && !f.direct() && f.refused(OpRead) == nil {
 		return f.os().ReadAt(b, off)
 	}
 	return f.transfer(Op{Kind: OpRead, Buf: b, Offset: off}, past)
@@ -161,11 +158,8 @@ func (f *File) WriteString(s string) (n int, err error) {
 // WriteAt writes b at offset off, in bytes. It is an error on a file opened with
 // O_APPEND.
 func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
-	if err := f.refused(OpWrite); err != nil {
-		return 0, err
-	}
 	past := f.writePast()
-	if past == nil && !f.direct() && f.noneAbandoned() {
+	if past == nil && !f.direct() && f.noneAbandoned() && f.refused(OpWrite) == nil {
 		return f.os().WriteAt(b, off)
 	}
 	return f.transfer(Op{Kind: OpWrite, Buf: b, Offset: off}, past)
@@ -193,11 +187,10 @@ func (f *File) Sync() error {
 
 // Truncate changes the size of the file, in bytes. The cursor stays.
 func (f *File) Truncate(size int64) error {
-	if !f.opened() {
-		return os.ErrInvalid
+	if f.opened() {
+		f.abandoned.wait(0, math.MaxInt64, nil)
 	}
-	f.abandoned.wait(0, math.MaxInt64, nil)
-	return f.async.Truncate(size)
+	return f.Async().Truncate(size)
 }
 
 // SetDeadline sets the deadline of reads and writes: see SetReadDeadline and
@@ -267,6 +260,9 @@ func (f *File) noneAbandoned() bool { return f == nil || !f.abandoned.some.Load(
 
 // transfer carries out an operation at an offset the quickest way.
 func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
+	if err := f.refused(op.Kind); err != nil {
+		return 0, err
+	}
 	refused := op.Offset < 0 || op.Kind.writes() && f.opened() && f.async.refuse != nil
 	if past != nil && len(op.Buf) > 0 && !refused {
 		return f.async.transferUntil(op, past)
@@ -302,10 +298,10 @@ func (f *AsyncFile) transferShared(op Op) (int, error) {
 	if users > fewCalls && f.aio && !f.inMemory {
 		return f.start(op).Wait()
 	}
-	if f.overlap == nil && !op.Kind.writes() && f.fits(&op, len(op.Buf)) {
-		return f.perform(&op, 0)
+	if !f.mixed && !op.Kind.writes() && f.fits(op.Buf, op.Offset) {
+		return f.performInline(&op)
 	}
-	future := newFuture()
+	future := f.newFuture(op.Kind)
 	f.submit(&call{op: op, to: future, here: true})
 	return future.Wait()
 }

@@ -15,7 +15,9 @@ func (op Op) String() string {
 	var b strings.Builder
 	fmt.Fprint(&b, op.Kind)
 	if !op.Kind.syncs() {
-		fmt.Fprintf(&b, " %d bytes", op.size())
+		if size, err := op.size(); err == nil {
+			fmt.Fprintf(&b, " %d bytes", size)
+		}
 	}
 	if op.Kind.vectored() {
 		fmt.Fprintf(&b, " in %d buffers", len(op.Bufs))

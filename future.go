@@ -33,9 +33,25 @@ type Future struct {
 	// goroutines park without allocating a channel for them.
 	pending sync.WaitGroup
 
+	carrier carrier     // nil where nobody can help
+	writes  bool        // what the operation does, for the carrier
+	asked   atomic.Bool // it counts with carrier
+
 	mu       sync.Mutex
 	done     chan struct{} // made when Done is first asked for
 	watchers *watcher      // of WaitAny
+}
+
+// A carrier carries operations out. A goroutine that is going to wait for one lends
+// itself to it, or asks for its end.
+type carrier interface {
+	// lend does the work of the carrier as long as that brings f nearer, for a
+	// goroutine that waits for so many operations.
+	lend(f *Future, several int)
+	// ask has what was submitted end without the caller's help.
+	ask()
+	// count says that so many more Futures are waited for without help.
+	count(more int64)
 }
 
 // closedChan is what Done answers for a Future that was resolved before.
@@ -60,6 +76,7 @@ func (f *Future) resolve(n int, err error, offset int64) {
 	f.n, f.err, f.offset = n, err, offset
 	f.mu.Lock()
 	f.resolved.Store(true)
+	f.unask()
 	if f.done != nil {
 		close(f.done)
 	}
@@ -100,16 +117,48 @@ func (f *Future) Done() <-chan struct{} {
 			f.done = closedChan
 		} else {
 			f.done = make(chan struct{})
+			f.ask()
 		}
 	}
 	return f.done
 }
 
+// ask has the operation end without a goroutine that lends itself.
+func (f *Future) ask() {
+	if f.carrier != nil && f.expect() {
+		f.carrier.ask()
+	}
+}
+
+// expect counts the Future with its carrier, unless it is counted already.
+func (f *Future) expect() bool {
+	if !f.asked.CompareAndSwap(false, true) {
+		return false
+	}
+	f.carrier.count(1)
+	if f.resolved.Load() { // in between: nobody else may have seen it counted
+		f.unask()
+	}
+	return true
+}
+
+func (f *Future) unask() {
+	if f.asked.CompareAndSwap(true, false) {
+		f.carrier.count(-1)
+	}
+}
+
 // Wait blocks until the operation has ended and returns what the same call on
 // an os.File would have returned: the number of bytes transferred, and an error
 // if there were fewer than asked.
-func (f *Future) Wait() (n int, err error) {
+func (f *Future) Wait() (n int, err error) { return f.wait(1) }
+
+// wait is Wait for a goroutine that is going to wait for so many operations.
+func (f *Future) wait(several int) (n int, err error) {
 	if !f.isDone() {
+		if f.carrier != nil {
+			f.carrier.lend(f, several)
+		}
 		f.pending.Wait()
 	}
 	return f.outcome()
@@ -137,6 +186,7 @@ func (f *Future) WaitContext(ctx context.Context) (n int, err error) {
 // has. It never blocks.
 func (f *Future) Result() (n int, err error, ok bool) {
 	if !f.isDone() {
+		f.ask()
 		return 0, nil, false
 	}
 	n, err = f.outcome()
@@ -158,8 +208,8 @@ func (f *Future) Offset() int64 {
 // So a file that is shorter than what was read of it hides no failure.
 func WaitAll(futures ...*Future) error {
 	var first error
-	for _, f := range futures {
-		if _, err := f.Wait(); err != nil && (first == nil || first == io.EOF) {
+	for i, f := range futures {
+		if _, err := f.wait(len(futures) - i); err != nil && (first == nil || first == io.EOF) {
 			first = err
 		}
 	}
@@ -237,6 +287,7 @@ func (f *Future) watch(w *watcher) {
 		w.next.prev = w
 	}
 	f.watchers = w
+	f.ask()
 }
 
 // unwatch forgets w, so that a long operation does not collect the watchers of

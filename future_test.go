@@ -35,7 +35,7 @@ func openScripted(t *testing.T, depth int) (*aiotest.Kernel, *AsyncFile) {
 	}
 	kernel.OnOp(func(*aiotest.Op) aiotest.Verdict { return aiotest.Hold() })
 	kernel.Attach(f.fd, mem)
-	f.direct, f.blocks, f.gate = true, blocking{}, nil
+	f.direct, f.blocks, f.mixed, f.resizesAlone = true, blocking{}, false, false
 	t.Cleanup(func() {
 		for _, op := range kernel.Held() {
 			op.Complete()
@@ -161,7 +161,7 @@ func TestAbandon(t *testing.T) {
 	if n := f.ring.Stats().InFlight; n != 1 {
 		t.Errorf("%d in flight, want the one that was abandoned", n)
 	}
-	if f.ring.tryAcquire() != nil {
+	if f.ring.tryAcquire(f.lane) != nil {
 		t.Error("its place was given away")
 	}
 	kernel.Await(1)[0].Complete()

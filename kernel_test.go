@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
@@ -31,6 +33,7 @@ type scripted struct {
 
 	files    []*AsyncFile
 	aborted  bool // the test lets the context die
+	lost     bool // and the kernel keeps what is in flight
 	closed   bool // the test closed the Ring
 	inBubble bool // of testing/synctest
 }
@@ -93,8 +96,26 @@ func (s *scripted) openOwn(contents aiotest.File) *AsyncFile {
 	return s.open(filepath.Join(s.TempDir(), "own"), true, contents)
 }
 
+// otherLane is openOwn on a device of its own: a lane that no other file has.
+func (s *scripted) otherLane(contents aiotest.File) *AsyncFile {
+	s.Helper()
+	f := s.openOwn(contents)
+	f.lane.release()
+	f.lane = s.ring.laneOf(uint64(len(s.files))<<32, true)
+	return f
+}
+
 // finish closes everything and checks what is left.
 func (s *scripted) finish() {
+	for i := 0; s.Failed() && i < 100; i++ { // or what a failed test left in flight would never end
+		s.kernel.OnOp(nil)
+		for _, op := range s.kernel.Held() {
+			op.Complete()
+		}
+		if s.inBubble {
+			time.Sleep(watchPeriod) // of the bubble
+		}
+	}
 	for _, f := range s.files {
 		if err := f.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
 			s.Errorf("Close of %s: %v", f.Name(), err)
@@ -107,8 +128,8 @@ func (s *scripted) finish() {
 		s.Errorf("kernel: %s", v)
 	}
 	c := s.kernel.Counts()
-	if !c.Destroyed {
-		s.Error("the context was not destroyed")
+	if c.Destroyed == s.lost {
+		s.Errorf("the context was destroyed: %v", c.Destroyed)
 	}
 	if c.InFlight != 0 && !s.aborted {
 		s.Errorf("%d operations in flight at the end", c.InFlight)
@@ -119,12 +140,12 @@ func (s *scripted) finish() {
 	r := s.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.inFlight != 0 || r.entering != 0 || !r.pending.empty() || r.stalled || !r.parked {
-		s.Errorf("at the end inFlight %d, entering %d, pending %v, stalled %v, parked %v",
-			r.inFlight, r.entering, !r.pending.empty(), r.stalled, r.parked)
+	if r.inFlight != 0 || r.entering != 0 || r.pendingCount() != 0 || r.stalled || r.token != (r.broken != nil) || r.asks.Load() != 0 {
+		s.Errorf("at the end inFlight %d, entering %d, pending %d, stalled %v, token %v, asks %d",
+			r.inFlight, r.entering, r.pendingCount(), r.stalled, r.token, r.asks.Load())
 	}
 	for _, q := range r.requests {
-		if q.state != stateIdle || q.file != nil || q.sink != nil || q.tag != nil || q.op.Buf != nil || q.done != 0 || q.alone {
+		if q.state != stateIdle || q.file != nil || q.sink != nil || q.tag != nil || q.op.Buf != nil || q.done != 0 {
 			s.Errorf("slot %d is not clean: %+v", q.slot, q)
 		}
 	}
@@ -136,12 +157,22 @@ func (s *scripted) close() error {
 	return s.ring.Close()
 }
 
-// state returns what Ring.mu guards.
-func (s *scripted) state() (inFlight, entering int, stalled, parked bool) {
+// A ringState is what Ring.mu guards.
+type ringState struct {
+	inFlight, entering, asleep, pending int
+	stalled, token, asked, watched      bool
+	completer                           completerState
+}
+
+func (s *scripted) state() ringState {
 	r := s.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.inFlight, r.entering, r.stalled, r.parked
+	return ringState{
+		inFlight: r.inFlight, entering: r.entering, asleep: r.asleep, pending: r.pendingCount(),
+		stalled: r.stalled, token: r.token, asked: r.asked, watched: r.watchdog.on,
+		completer: r.completer.state,
+	}
 }
 
 // wantBatches checks how many iocbs each io_submit since the start was given.
@@ -249,10 +280,10 @@ func (s *scripted) together(files []*AsyncFile, ops []Op) []*Future {
 	futures := make([]*Future, len(ops))
 	var batch requestQueue
 	for i := range ops {
-		futures[i] = newFuture()
+		futures[i] = files[i].newFuture(ops[i].Kind)
 		files[i].begin(&call{op: ops[i], to: futures[i]}, &batch)
 	}
-	s.ring.submit(batch)
+	files[0].lane.push(batch, lazily)
 	return futures
 }
 
@@ -343,10 +374,25 @@ func (kind waitKind) run(t *testing.T, kernel *aiotest.Kernel, depth int, test f
 		return
 	}
 	synctest.Test(t, func(t *testing.T) {
+		boundBubble(t)
 		s := newScripted(t, kernel, opts...)
 		s.inBubble = true
+		s.settle() // the completer parks
 		test(s)
 	})
+}
+
+// maxBubbleTime is far more than any test takes on a bubble's clock.
+const maxBubbleTime = 10 * time.Minute
+
+// boundBubble ends a test that hangs. synctest finds that all goroutines wait for
+// ever, but not while the watchdog's timer goes on, which makes time pass.
+func boundBubble(t *testing.T) {
+	timer := time.AfterFunc(maxBubbleTime, func() {
+		stacks := make([]byte, 1<<20)
+		panic(fmt.Sprintf("%s hangs\n%s", t.Name(), stacks[:runtime.Stack(stacks, true)]))
+	})
+	t.Cleanup(func() { timer.Stop() })
 }
 
 // inBubble is eachWait for a test that has to know when everyone waits, or what
@@ -361,6 +407,34 @@ func inBubble(t *testing.T, depth int, test func(s *scripted), opts ...Option) {
 	}
 }
 
+// until waits for what the Ring does on goroutines of its own. In a bubble that
+// takes no time: it is there when everyone waits, or it never comes.
+func (s *scripted) until(what string, is func() bool) {
+	s.Helper()
+	if s.inBubble {
+		if synctest.Wait(); !is() {
+			s.Fatalf("everyone waits, and it is not so that %s", what)
+		}
+		return
+	}
+	for !is() {
+		runtime.Gosched()
+	}
+}
+
+// ask has operations sent and their events reaped by the Ring, not by the test.
+func ask(futures ...*Future) []*Future {
+	for _, future := range futures {
+		future.Done()
+	}
+	return futures
+}
+
+// submit submits operations on f and asks for their end.
+func (s *scripted) submit(f *AsyncFile, ops ...Op) []*Future {
+	return ask(f.Submit(ops...)...)
+}
+
 // settle waits until every goroutine of the bubble waits.
 func (s *scripted) settle() {
 	s.Helper()
@@ -368,6 +442,13 @@ func (s *scripted) settle() {
 		s.Fatal("settle outside of a bubble")
 	}
 	synctest.Wait()
+}
+
+// pass has everything come about that nobody asks for.
+func (s *scripted) pass() {
+	s.Helper()
+	time.Sleep(3 * watchPeriod) // of the bubble
+	s.settle()
 }
 
 func deadContext() (context.Context, context.CancelFunc) {

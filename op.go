@@ -1,10 +1,6 @@
 package asyncfile
 
-import (
-	"iter"
-
-	"github.com/seed-39be8cca/asyncfile/internal/aio"
-)
+import "github.com/seed-39be8cca/asyncfile/internal/vec"
 
 // An OpKind is what an operation does.
 type OpKind uint8
@@ -54,9 +50,9 @@ type Op struct {
 	Offset int64    // in bytes; no meaning for OpAppend, OpSync and OpDatasync
 }
 
-// check returns an error where the operation, of size bytes, is not what its
-// caller can have meant: bytes that would go nowhere are no success.
-func (op *Op) check(size int) error {
+// check returns an error where the operation is not what its caller can have meant:
+// bytes that would go nowhere are no success.
+func (op *Op) check() error {
 	switch {
 	case op.Kind > OpDatasync:
 		return invalid("Op.Kind %d: use OpRead to OpDatasync", op.Kind)
@@ -66,48 +62,28 @@ func (op *Op) check(size int) error {
 		return invalid("Op.Buf is not for %v: use Op.Bufs", op.Kind)
 	case !op.Kind.vectored() && len(op.Bufs) > 0:
 		return invalid("Op.Bufs is not for %v: use Op.Buf, or OpReadv or OpWritev", op.Kind)
-	case size < 0:
-		return invalid("Op.Bufs has more bytes than an int counts: use several operations")
 	}
 	return nil
 }
 
-// size returns how many bytes the operation is asked to transfer, or less than
-// zero where an int cannot say.
-func (op *Op) size() (n int) {
+// size returns how many bytes the operation is asked to transfer. The error is
+// EINVAL where an int cannot hold the number.
+func (op *Op) size() (int64, error) {
 	switch {
 	case op.Kind.syncs():
-		return 0
+		return 0, nil
 	case !op.Kind.vectored():
-		return len(op.Buf)
+		return int64(len(op.Buf)), nil
 	}
-	for _, p := range op.Bufs {
-		if n += len(p); n < 0 {
-			return -1
-		}
-	}
-	return n
+	return vec.Total(op.Bufs)
 }
 
-// remaining yields what is left of bufs after skip bytes, without empty
-// buffers, as far as one vectored operation goes.
-func remaining(bufs [][]byte, skip int) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		count, room := 0, aio.MaxTransfer
-		for _, p := range bufs {
-			if skip >= len(p) {
-				skip -= len(p)
-				continue
-			}
-			p, skip = p[skip:], 0
-			p = p[:min(len(p), room)]
-			if !yield(p) {
-				return
-			}
-			count, room = count+1, room-len(p)
-			if count == aio.MaxIovecs || room == 0 {
-				return
-			}
-		}
+// cursor returns a cursor at the start of the operation's memory. size has no
+// error.
+func (op *Op) cursor() vec.Cursor {
+	if !op.Kind.vectored() {
+		return vec.Bytes(op.Buf)
 	}
+	c, _ := vec.Buffers(op.Bufs)
+	return c
 }

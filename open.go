@@ -12,8 +12,9 @@ import (
 
 // blocking says which direct writes block in io_submit.
 type blocking struct {
-	writes bool  // all
+	all    bool
 	unit   int64 // those that are not of whole units of so many bytes
+	beyond bool  // those that end beyond the end of the file, for which it is extended first
 }
 
 // Open opens the named file for reading, as os.Open does.
@@ -97,9 +98,7 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		name:    osf.Name(),
 		align:   aio.Alignment{Memory: 1, Offset: 1, ReadOffset: 1},
 		drained: make(chan struct{}, 1),
-		barrier: newBarrier(),
 	}
-	f.appender.file = f
 	f.companion.reopen, f.companion.setDirect = aio.Reopen, aio.SetDirect
 	raw, err := osf.SyscallConn()
 	if err != nil {
@@ -119,12 +118,12 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 	f.directSet = f.directSet && !c.keepDirect
 	if info, err = f.truncateAtOpen(c, info); err != nil {
 		f.unsetDirect()
-		f.release()
+		f.releaseRing()
 		return nil, err
 	}
 	f.setRoutes(info)
 	f.initView(capable(info))
-	f.cleanup = runtime.AddCleanup(f, leftBehind.release, leftBehind{raw, f.directSet, f.release})
+	f.cleanup = runtime.AddCleanup(f, leftBehind.release, leftBehind{raw, f.directSet, f.lane, f.releaseRing})
 	return f, nil
 }
 
@@ -145,6 +144,7 @@ func (f *AsyncFile) truncateAtOpen(c *config, info os.FileInfo) (os.FileInfo, er
 type leftBehind struct {
 	raw       syscall.RawConn // keeps the file open until then
 	directSet bool
+	lane      *lane
 	ring      func() error // gives the Ring back
 }
 
@@ -152,6 +152,7 @@ func (l leftBehind) release() {
 	if l.directSet {
 		l.raw.Control(func(fd uintptr) { aio.SetDirect(int(fd), false) })
 	}
+	l.lane.release()
 	go l.ring()
 }
 
@@ -161,7 +162,7 @@ const privateDepth = 16
 // attach finds the Ring that the file runs on.
 func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 	want := capable(info) && (c.backend == BackendAIO || c.backend == BackendAuto && f.direct)
-	f.release = func() error { return nil }
+	f.releaseRing = func() error { return nil }
 	if c.ring != nil && c.ring.closed.Load() {
 		return errRingClosed
 	}
@@ -185,13 +186,13 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 		if f.ring, err = newRing(c); err != nil {
 			return err
 		}
-		f.reason, f.release = f.ring.reason, f.ring.close
+		f.reason, f.releaseRing = f.ring.reason, f.ring.close
 	case alone:
 		c.backend, c.depth = BackendPool, min(c.depth, privateDepth)
 		if f.ring, err = newRing(c); err != nil {
 			return err
 		}
-		f.release = f.ring.close
+		f.releaseRing = f.ring.close
 	default:
 		shared := &sharedPool
 		if want {
@@ -206,9 +207,11 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 		if err != nil {
 			return err
 		}
-		f.release = func() error { shared.release(); return nil }
+		f.releaseRing = func() error { shared.release(); return nil }
 	}
 	f.aio = want && f.ring.context != nil
+	device, err := aio.Device(f.fd)
+	f.lane = f.ring.laneOf(device, capable(info) && err == nil)
 	return nil
 }
 
@@ -230,27 +233,27 @@ func (f *AsyncFile) setRoutes(info os.FileInfo) {
 		writable = err != nil || flags&(os.O_WRONLY|os.O_RDWR) != 0
 		block = aio.BlockSize(f.fd)
 	}
-	if writable { // a block device, too
-		f.overlap = &overlap{unit: max(block, int64(os.Getpagesize()))}
-	}
+	f.sequence.init(max(block, int64(os.Getpagesize())))
+	f.mixed = writable // a block device, too
 	system, err := aio.FileSystem(f.fd)
 	if err != nil || !regular {
 		return
 	}
 	f.inMemory = system == aio.Tmpfs
 	f.cached.Store(!f.direct && !f.inMemory)
+	f.resizesAlone = writable
 	if !f.aio || !writable {
 		return
 	}
 	switch system {
 	case aio.Tmpfs: // copies memory, whatever the offset
 	case aio.Btrfs: // falls back to buffered writes, and flushes them
-		f.blocks.writes = true
-	case aio.XFS: // extends without waiting, so that only Truncate and Preallocate take turns
+		f.blocks.all = true
+	case aio.XFS: // extends without waiting
 		f.blocks.unit = block
-		f.gate = &gate{file: f, size: info.Size(), open: true}
 	default: // ext4, and what is not known to do better
 		f.blocks.unit = block
-		f.gate = &gate{file: f, size: info.Size()}
+		f.blocks.beyond = true
+		f.sequence.resized(info.Size())
 	}
 }

@@ -7,28 +7,51 @@ import (
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/vec"
 )
 
-// perform carries op out with ordinary system calls, from where done bytes have
-// been transferred, and returns how many more were.
-func (f *AsyncFile) perform(op *Op, done int) (int, error) {
-	switch op.Kind {
-	case OpAppend:
-		if f.appender.serial() {
-			return f.appender.write(f.osf, op)
-		}
-	case OpDatasync:
+// perform carries q out with ordinary system calls on the calling goroutine, from
+// where it is. q.err is how it ended.
+func (f *AsyncFile) perform(q *request) {
+	switch {
+	case q.op.Kind.syncs():
+		q.err = f.performSync(q.op.Kind)
+	case q.way == cached:
+		f.performCached(q)
+	case q.op.Kind == OpAppend && f.serial():
+		f.performAppend(q)
+	case q.way == bounced:
+		f.performBounced(q)
+	default:
+		n, err := f.transfer(q.op.Kind, &q.cursor, q.op.Offset+int64(q.done))
+		q.done += n
+		q.fail(err)
+	}
+}
+
+// performInline carries op out on its caller, without a request.
+func (f *AsyncFile) performInline(op *Op) (int, error) {
+	c := op.cursor()
+	n, err := f.transfer(op.Kind, &c, op.Offset)
+	return n, f.pathError(op.Kind, err)
+}
+
+func (f *AsyncFile) performSync(kind OpKind) error {
+	if kind == OpDatasync {
 		err := aio.Fdatasync(f.fd)
 		if !errors.Is(err, errors.ErrUnsupported) {
-			return 0, f.pathError(OpDatasync, err)
+			return f.pathError(OpDatasync, err)
 		}
-		return 0, f.osf.Sync()
-	case OpSync:
-		return 0, f.osf.Sync()
 	}
-	n, err := transfer(f.osf, f.fd, op, done)
-	if f.direct && !op.Kind.writes() && n > 0 && errors.Is(err, syscall.EINVAL) &&
-		(op.Offset+int64(done+n))%int64(f.align.ReadOffset) != 0 {
+	return f.osf.Sync()
+}
+
+// transfer reads or writes what is left of c at off, and returns how many bytes
+// that was and why not all.
+func (f *AsyncFile) transfer(kind OpKind, c *vec.Cursor, off int64) (n int, err error) {
+	n, err = transfer(f.osf, f.fd, kind, c, off)
+	if f.direct && !kind.writes() && n > 0 && errors.Is(err, syscall.EINVAL) &&
+		(off+int64(n))%int64(f.align.ReadOffset) != 0 {
 		// A direct read that stopped inside a block stopped at the end of the
 		// file. To go on from there is refused if the file has grown meanwhile.
 		err = io.EOF
@@ -36,40 +59,93 @@ func (f *AsyncFile) perform(op *Op, done int) (int, error) {
 	return n, err
 }
 
-// transfer reads or writes at op's offset, with as few system calls as there are
-// short transfers.
-func transfer(osf *os.File, fd int, op *Op, done int) (n int, err error) {
-	off := op.Offset + int64(done)
-	switch op.Kind {
-	case OpRead:
-		return osf.ReadAt(op.Buf[done:], off)
-	case OpWrite, OpAppend:
-		return osf.WriteAt(op.Buf[done:], off)
-	}
-	call, each := aio.Preadv, osf.ReadAt
-	if op.Kind == OpWritev {
-		call, each = aio.Pwritev, osf.WriteAt
-	}
-	for rest := op.size() - done; n < rest; {
-		var bufs [][]byte
-		for p := range remaining(op.Bufs, done+n) {
-			bufs = append(bufs, p)
+// transfer reads or writes what is left of c at off, with as few system calls as
+// there are short transfers. Unlike os.File.WriteAt it tells also of a write that
+// failed how much of it is in the file.
+func transfer(osf *os.File, fd int, kind OpKind, c *vec.Cursor, off int64) (n int, err error) {
+	var bufs [][]byte
+	for c.Left() > 0 {
+		var m int
+		if head := c.Head(); int64(len(head)) == c.Left() {
+			m, err = transferOne(osf, fd, kind, head, off+int64(n))
+		} else {
+			bufs, _ = c.AppendBuffers(bufs[:0], 1)
+			m, err = transferMany(osf, fd, kind, bufs, off+int64(n))
 		}
-		m, err := call(fd, bufs, off+int64(n))
-		if errors.Is(err, errors.ErrUnsupported) {
-			if m, err = each(bufs[0], off+int64(n)); err != nil {
-				return n + m, err
-			}
-		}
+		n += c.Skip(m)
 		if err == nil && m == 0 {
-			if err = io.EOF; op.Kind.writes() {
+			if err = io.EOF; kind.writes() {
 				err = io.ErrUnexpectedEOF
 			}
 		}
-		n += m
 		if err != nil {
-			return n, pathError(op.Kind, osf.Name(), err)
+			return n, err
 		}
 	}
 	return n, nil
+}
+
+func transferOne(osf *os.File, fd int, kind OpKind, p []byte, off int64) (n int, err error) {
+	if kind.writes() {
+		n, err = aio.Pwrite(fd, p, off)
+	} else {
+		n, err = aio.Pread(fd, p, off)
+	}
+	switch {
+	case n > 0 || !errors.Is(err, errors.ErrUnsupported):
+		return n, err
+	case kind.writes(): // not Linux
+		n, err = osf.WriteAt(p, off)
+	default:
+		n, err = osf.ReadAt(p, off)
+	}
+	return n, unwrapped(err)
+}
+
+func transferMany(osf *os.File, fd int, kind OpKind, bufs [][]byte, off int64) (n int, err error) {
+	call := aio.Preadv
+	if kind.writes() {
+		call = aio.Pwritev
+	}
+	if n, err = call(fd, bufs, off); errors.Is(err, errors.ErrUnsupported) && n == 0 {
+		return transferOne(osf, fd, kind, bufs[0], off)
+	}
+	return n, err
+}
+
+// unwrapped returns the error in a *fs.PathError.
+func unwrapped(err error) error {
+	if err == nil {
+		return nil
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
+	}
+	return err
+}
+
+// serial reports whether only the kernel can say where appended data goes
+// (O_APPEND, pipes), so that appends take turns. Otherwise each is given its offset
+// in the order of the calls, and they are in flight together.
+func (f *AsyncFile) serial() bool { return f.refuse != nil || f.seekless }
+
+// performAppend appends to a file that is not direct. It is the only append at work.
+func (f *AsyncFile) performAppend(q *request) {
+	q.fail(appendTo(f.osf, q))
+}
+
+// appendTo appends with write(2) on osf, and sets Offset to where the data went.
+func appendTo(osf *os.File, q *request) error {
+	if f := q.file; osf == f.osf && !f.seekless {
+		n, at, err := f.view.cursor.append(q.op.Buf[q.done:])
+		q.op.Offset = at - int64(q.done)
+		q.done += q.cursor.Skip(n)
+		return unwrapped(err)
+	}
+	n, err := osf.Write(q.op.Buf[q.done:])
+	if end, e := osf.Seek(0, io.SeekCurrent); e == nil {
+		q.op.Offset = end - int64(n) - int64(q.done)
+	}
+	q.done += q.cursor.Skip(n)
+	return unwrapped(err)
 }

@@ -84,8 +84,17 @@ func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
 	if err := q.take(); err != nil {
 		return err
 	}
-	f.submit(&call{op: op, to: q, tag: tag})
+	f.submit(&call{op: op, to: q, tag: tag, haste: q.haste()})
 	return nil
+}
+
+// haste says how soon a submission has to go out. While completions wait in the
+// channel their receiver is at work, and is going to submit more.
+func (q *Queue) haste() haste {
+	if len(q.ready) > 0 {
+		return together
+	}
+	return promptly
 }
 
 // made reports whether NewQueue made q.

@@ -58,6 +58,7 @@ func TestQueue(t *testing.T) {
 			if c.Op != op.Kind || c.Tag != op.Kind {
 				t.Errorf("submitted %v, completed %v with tag %v", op.Kind, c.Op, c.Tag)
 			}
+			size, _ := op.size()
 			switch {
 			case op.Offset < 0:
 				if c.Err == nil || c.N != 0 {
@@ -67,7 +68,7 @@ func TestQueue(t *testing.T) {
 				if c.Err != io.EOF || c.N != 0 {
 					t.Errorf("a read at the end: %d, %v", c.N, c.Err)
 				}
-			case c.Err != nil || c.N != op.size():
+			case c.Err != nil || int64(c.N) != size:
 				t.Errorf("%v: %d, %v", c.Op, c.N, c.Err)
 			case c.Op == OpAppend && c.Offset != count*testBlock:
 				t.Errorf("appended at %d", c.Offset)
@@ -573,7 +574,7 @@ func (s *scripted) runQueue(trace string) {
 			}
 		}
 		m.settle()
-		time.Sleep(2 * recheckPeriod) // of the bubble: until all wait, and submitters have looked for places
+		time.Sleep(2*recheckPeriod + 3*watchPeriod) // of the bubble: until all wait, and submitters have looked for places
 		for k, c := range calls {
 			if len(c.got) == 1 != c.returned {
 				s.Fatalf("%s, step %d: call %d has returned %v, want %v", trace, i, k, !c.returned, c.returned)

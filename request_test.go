@@ -339,11 +339,12 @@ func TestEndedRequestForgets(t *testing.T) {
 		if n, err := s.direct.ReadvAt(bufs, 0).Wait(); n != 40 || err != nil {
 			s.Fatalf("= %d, %v", n, err)
 		}
-		q := s.ring.tryAcquire()
+		q := s.ring.tryAcquire(s.direct.lane)
+		defer s.ring.told(1)
 		defer s.ring.recycle([]outcome{{q: q}})
-		for i, v := range q.iovecs[:cap(q.iovecs)] {
+		for i, v := range q.plan.iovecs[:cap(q.plan.iovecs)] {
 			if v != (aio.Iovec{}) {
-				s.Errorf("iovec %d of %d still names a buffer", i, cap(q.iovecs))
+				s.Errorf("iovec %d of %d still names a buffer", i, cap(q.plan.iovecs))
 			}
 		}
 		for i, p := range q.op.Bufs[:cap(q.op.Bufs)] {
@@ -351,7 +352,7 @@ func TestEndedRequestForgets(t *testing.T) {
 				s.Errorf("buffer %d of %d is still there", i, cap(q.op.Bufs))
 			}
 		}
-		if q.file != nil || q.sink != nil || q.tag != nil || q.epoch != nil || q.op.Buf != nil || q.done != 0 || q.want != 0 {
+		if q.file != nil || q.sink != nil || q.tag != nil || q.op.Buf != nil || q.done != 0 || q.want != 0 {
 			s.Errorf("left over: %+v", q)
 		}
 	})

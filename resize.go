@@ -49,14 +49,14 @@ func (f *AsyncFile) resize(op string, change func() (int64, error)) (err error) 
 		return &fs.PathError{Op: op, Path: f.name, Err: fs.ErrClosed}
 	}
 	defer f.leave()
-	if f.gate == nil {
+	if !f.resizesAlone {
 		_, err = change()
 		return err
 	}
-	f.gate.alone(func() {
+	f.alone(func() {
 		var size int64
 		if size, err = change(); err == nil {
-			f.gate.resize(size)
+			f.sequence.resized(size)
 		}
 	})
 	return err

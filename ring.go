@@ -7,11 +7,9 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
-	"github.com/seed-39be8cca/asyncfile/internal/workers"
 )
 
 // A Ring carries out the operations of any number of files: at most its queue
@@ -19,8 +17,10 @@ import (
 // where io_submit would block. It is safe for concurrent use.
 //
 // A submission waits for a place while the queue is full, first come first
-// served. Nothing runs, and no system call is made, while nothing is in flight.
-// NewRing makes one.
+// served among the files of a device. A device that does not answer, because its
+// file system is frozen, say, holds up no other: each has workers and submissions
+// of its own, and may not take the places of all (see lane.go). Nothing runs, and
+// no system call is made, while nothing is in flight. NewRing makes one.
 type Ring struct {
 	context  aio.Context   // nil on BackendPool
 	eventfd  *aio.EventFD  // of WaitEventFD
@@ -29,14 +29,19 @@ type Ring struct {
 	closing  chan struct{} // closed when Close begins
 	closed   atomic.Bool   // written with mu held
 	lent     bool          // made by NewRing: its user closes it, and gives it to files
-	workers  *workers.Pool
+	timeout  time.Duration // of io_getevents
+	workers  int           // the most of a lane
 	bounces  bouncePools
+	verify   bool // see verify.go
 
 	_         cacheLine // what is above is only read
 	completer completer
+	watchdog  watchdog
 	_         cacheLine
 	stats     counters
 	_         cacheLine
+	asks      atomic.Int64 // Futures that somebody waits for otherwise than at the Ring's work
+	telling   atomic.Int64 // requests that have given back their slot and whose outcome is not delivered yet
 
 	// mu guards what follows, and the state of every request. It is never held
 	// across a system call that may block, nor while a result is delivered.
@@ -44,24 +49,19 @@ type Ring struct {
 	slots    slots
 	returned *sync.Cond // signalled when no slot is in use
 
-	pending    requestQueue // registered nowhere yet, to be sent by the next io_submit
-	inFlight   int          // given to io_submit and not yet reaped
-	entering   int          // those of them that io_submit has not answered for yet
-	inside     int          // goroutines in io_submit
-	outside    *sync.Cond   // signalled when inside becomes 0
-	submitters []*submitter // those not at work
-	began      time.Time    // when the last of those at work went into io_submit
-	spare      []*submitter // of workers, whose number is bounded elsewhere
-	stalled    bool         // io_submit said EAGAIN; wait for a reap
-	broken     error        // the context died: what every request gets from now on
-	parked     bool         // the completer sleeps until unparked: nobody reaps
-
-	// How long what is pending may wait for more: see submit.go. While expected
-	// is not 0 the completer dispatches or watches. While it watches it is in a
-	// wait of maxHold at the most, or about to be; parked, its timer runs.
-	expected int       // submissions that are sure to come soon
-	watched  bool      // the completer watches; set by it alone
-	gathered time.Time // since when the batch gathers
+	lanes    []*lane
+	inFlight int        // given to io_submit and not yet reaped
+	entering int        // those of them that io_submit has not answered for yet
+	inside   int        // goroutines in io_submit
+	asleep   int        // those of them that the watchdog found asleep there
+	outside  *sync.Cond // signalled when inside becomes 0, and when the token of a closed Ring is free
+	spare    []*driver
+	token    bool        // somebody reaps: see reap.go
+	asked    bool        // a reap is wanted though nobody is counted in asks
+	prompt   int         // so many submissions more go out without waiting for a Wait: see lane.push
+	stalled  bool        // io_submit said EAGAIN; wait for a reap
+	broken   error       // the context died: what every request gets from now on
+	lost     *lostMemory // what the kernel kept then; nil, unless it refused io_destroy
 }
 
 // A cacheLine keeps what many processors write off the lines of what they read.
@@ -87,9 +87,12 @@ func NewRing(opts ...Option) (*Ring, error) {
 func newRing(c *config) (*Ring, error) {
 	r := &Ring{
 		closing: make(chan struct{}),
-		workers: workers.New(c.workers),
+		timeout: c.timeout,
+		workers: c.workers,
 		bounces: newBouncePools(),
+		verify:  os.Getenv(verifyEnv) == "1",
 	}
+	r.bounces.setCanary(canary(r.verify))
 	r.outside, r.returned = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
 	depth := c.depth
 	if c.backend != BackendPool {
@@ -107,14 +110,11 @@ func newRing(c *config) (*Ring, error) {
 		q := &slots[i]
 		q.ring, q.slot = r, uint32(i)
 		r.requests[i] = q
-		r.slots.put(q)
 	}
+	r.slots.init(r.requests)
 	if r.context != nil {
-		for range maxSubmitters {
-			r.submitters = append(r.submitters, &submitter{shared: true})
-		}
-		r.parked = true
-		r.completer.start(r, c)
+		r.watchdog.init(r)
+		r.completer.start(r)
 	}
 	return r, nil
 }
@@ -138,69 +138,6 @@ func (r *Ring) start(c *config, depth *int) error {
 	}
 	r.context = context
 	return nil
-}
-
-// setupContext calls io_setup, with half the depth each time that the machine
-// has no room for so many requests.
-func setupContext(setup func(int) (aio.Context, error), depth *int) (aio.Context, error) {
-	asked, floor := *depth, min(*depth, minQueueDepth)
-	for {
-		context, err := setup(*depth)
-		if err == nil {
-			return context, nil
-		}
-		if !errors.Is(err, syscall.EAGAIN) || *depth == floor {
-			return nil, setupError(err, asked, *depth)
-		}
-		*depth = max(*depth/2, floor)
-	}
-}
-
-// setupError says what was asked, what the machine has, and what to do.
-func setupError(err error, asked, last int) error {
-	err = os.NewSyscallError("io_setup", err)
-	switch {
-	case errors.Is(err, syscall.EAGAIN):
-		numbers := "see /proc/sys/fs/aio-nr and aio-max-nr"
-		if nr, limit, e := aio.Limits(); e == nil {
-			numbers = fmt.Sprintf("fs.aio-nr is %d of fs.aio-max-nr %d", nr, limit)
-		}
-		return fmt.Errorf("asyncfile: the machine has no room for a queue of %d requests, nor of %d (%s): raise fs.aio-max-nr with sysctl, or ask for less with WithQueueDepth: %w", asked, last, numbers, err)
-	case errors.Is(err, errors.ErrUnsupported):
-		return fmt.Errorf("asyncfile: this system has no native AIO: use BackendAuto or BackendPool: %w", err)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("asyncfile: native AIO is forbidden to this process (seccomp?): use BackendAuto or BackendPool: %w", err)
-	}
-	return fmt.Errorf("asyncfile: queue of %d requests: %w", last, err)
-}
-
-// tryContext sends one read through the context and waits for it: a sandbox may
-// allow io_setup and refuse the rest.
-func tryContext(context aio.Context) error {
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil // nothing to try it on, so nothing said against it
-	}
-	defer null.Close()
-	buf := make([]byte, 1)
-	iocb := new(aio.IOCB)
-	iocb.PrepareRead(int(null.Fd()), buf, 0)
-	if _, err := context.Submit([]*aio.IOCB{iocb}); err != nil {
-		return fmt.Errorf("asyncfile: native AIO does not work here: %w", os.NewSyscallError("io_submit", err))
-	}
-	events := make([]aio.Event, 1)
-	for {
-		n, err := context.GetEvents(1, events, time.Second)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil:
-			return fmt.Errorf("asyncfile: native AIO does not work here: %w", os.NewSyscallError("io_getevents", err))
-		case n == 0:
-			return errors.New("asyncfile: native AIO does not work here: a read of the null device did not complete in a second")
-		default:
-			return nil
-		}
-	}
 }
 
 // Depth returns the most requests in flight: what WithQueueDepth asked, or what
@@ -271,7 +208,8 @@ func (r *Ring) close() error {
 		return errRingClosed
 	}
 	close(r.closing)
-	for len(r.slots.free) < len(r.requests) {
+	r.urge()
+	for len(r.slots.free) < len(r.requests) || r.telling.Load() > 0 {
 		r.returned.Wait()
 	}
 	r.mu.Unlock()
@@ -280,9 +218,11 @@ func (r *Ring) close() error {
 	}
 	// In this order: with no event to come the completer ends, and with nobody
 	// inside io_getevents the context may go.
+	r.watchdog.stop()
 	r.completer.stop()
 	r.mu.Lock()
 	r.awaitSubmits() // the events of a call may be reaped before it returns
+	r.awaitToken()   // and a waiter's operation end otherwise
 	r.mu.Unlock()
 	var err error
 	if r.broken == nil {
@@ -294,20 +234,22 @@ func (r *Ring) close() error {
 	return err
 }
 
-// acquire takes a free slot, and waits for one while the queue is full, behind
-// those who wait already. It fails when the Ring is closed, and when past is.
-func (r *Ring) acquire(past <-chan struct{}) (*request, error) {
+// acquire takes a free slot for a request of l, and waits for one while the
+// queue is full, behind those of l that wait already. It fails when the Ring is
+// closed, and when past is.
+func (r *Ring) acquire(l *lane, past <-chan struct{}) (*request, error) {
 	r.mu.Lock()
 	if r.closed.Load() {
 		r.mu.Unlock()
 		return nil, errRingClosed
 	}
-	q := r.slots.take()
+	q := r.slots.take(l)
 	if q != nil {
 		r.mu.Unlock()
 		return q, nil
 	}
-	w := r.slots.enqueue()
+	w := r.slots.enqueue(l)
+	r.urge() // with those whose end it waits for
 	r.mu.Unlock()
 	var err error
 	select {
@@ -328,29 +270,40 @@ func (r *Ring) acquire(past <-chan struct{}) (*request, error) {
 	return q, nil
 }
 
-// tryAcquire takes a free slot, if there is one and the Ring is not closed.
-func (r *Ring) tryAcquire() *request {
+// tryAcquire takes a free slot for a request of l, if there is one and the Ring
+// is not closed.
+func (r *Ring) tryAcquire(l *lane) *request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed.Load() {
 		return nil
 	}
-	return r.slots.take()
+	return r.slots.take(l)
 }
 
 // recycle frees the slots of requests that have ended.
 func (r *Ring) recycle(list []outcome) {
+	r.telling.Add(int64(len(list)))
 	r.mu.Lock()
 	for i := range list {
 		r.slots.put(list[i].q)
 	}
-	r.announceReturn()
 	r.mu.Unlock()
 }
 
-// announceReturn tells Close when no slot is in use. Called with mu held.
+// told counts n outcomes as delivered.
+func (r *Ring) told(n int) {
+	if r.telling.Add(int64(-n)) == 0 && r.closed.Load() {
+		r.mu.Lock()
+		r.announceReturn()
+		r.mu.Unlock()
+	}
+}
+
+// announceReturn tells Close when no slot is in use and every outcome is
+// delivered. Called with mu held.
 func (r *Ring) announceReturn() {
-	if r.closed.Load() && len(r.slots.free) == len(r.requests) {
+	if r.closed.Load() && len(r.slots.free) == len(r.requests) && r.telling.Load() == 0 {
 		r.returned.Broadcast()
 	}
 }

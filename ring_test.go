@@ -365,13 +365,15 @@ func TestNoRoomIsWaitedFor(t *testing.T) {
 		eachWait(t, 8, func(s *scripted) {
 			log := s.record(func(int, *aiotest.Op) aiotest.Verdict { return aiotest.Hold() })
 			ops := readOps(6, 10)
-			futures := s.direct.Submit(ops[0])
+			futures := s.submit(s.direct, ops[0])
+			s.kernel.Await(1)
 			s.answers(takes(1), answer)
-			futures = append(futures, s.direct.Submit(ops[1:4]...)...) // 1 is taken, 2 and 3 stay
-			futures = append(futures, s.direct.Submit(ops[4:]...)...)  // not even tried
+			futures = append(futures, s.submit(s.direct, ops[1:4]...)...) // 1 is taken, 2 and 3 stay
+			s.until("the Ring is stalled", func() bool { return s.state().stalled })
+			futures = append(futures, s.submit(s.direct, ops[4:]...)...) // not even tried
 			s.wantBatches(1, 3, 2)
-			if _, _, stalled, parked := s.state(); !stalled || parked {
-				s.Errorf("stalled %v, parked %v", stalled, parked)
+			if got := s.state(); !got.stalled || got.completer == parked || got.pending != 4 {
+				s.Errorf("%+v", got)
 			}
 			s.kernel.Await(2)[0].Complete()
 			for _, op := range s.kernel.Await(5) { // 1, and what waited
@@ -453,41 +455,42 @@ func TestNoRoomBesideAHungOperation(t *testing.T) {
 	})
 }
 
-// On a busy Ring submitters that sleep in io_submit hold up neither what others
-// submit, nor their results: the completer does not go in after them.
+// On a busy Ring, where the completer is the sender, io_submit calls that sleep hold
+// up neither what others submit nor their results.
 func TestBusyRingAndSlowSubmitters(t *testing.T) {
 	inBubble(t, 64, func(s *scripted) {
 		const others = 2 * busyDepth
 		s.hold()
-		s.direct.Submit(readOps(others, 10)...)
-		wake := s.direct.Submit(readOps(3, 10)...)
+		hung := s.submit(s.direct, readOps(others, 10)...)
+		s.settle()
 		first, second := make(chan struct{}), make(chan struct{})
 		s.inside(insideCall{first, takesAll}, insideCall{second, takesAll})
-		ops, futures := readOps(3, 10), make([]*Future, 3)
-		var all sync.WaitGroup
+		ops := readOps(3, 10)
+		var futures []*Future
 		for i := range ops {
-			all.Go(func() {
-				wake[i].Wait()
-				futures[i] = s.direct.Submit(ops[i])[0]
-			})
-			s.kernel.Held()[others].Complete() // that of wake[i]
-			time.Sleep(4 * maxHold)            // of the bubble: whatever gathers has been sent
+			futures = append(futures, s.submit(s.direct, ops[i])...)
+			time.Sleep(3 * watchPeriod) // of the bubble
 		}
-		last := s.kernel.Held()[others]
-		if last.Offset != ops[2].Offset {
-			s.Errorf("the operation at %d was submitted, want that at %d", last.Offset, ops[2].Offset)
+		if got := s.state(); got.asleep != 2 {
+			s.Errorf("%d are asleep, want 2", got.asleep)
 		}
-		last.Complete()
+		held := s.kernel.Held()
+		if last := held[len(held)-1]; len(held) != others+1 || last.Offset != ops[2].Offset {
+			s.Fatalf("%d are held, the last at %d; want %d, at %d", len(held), last.Offset, others+1, ops[2].Offset)
+		}
+		held[others].Complete()
 		s.settle()
+		if _, _, ok := futures[2].Result(); !ok {
+			s.Error("its event was not reaped")
+		}
 		s.wantRead(futures[2], ops[2].Buf, ops[2].Offset)
 		close(first)
 		close(second)
-		all.Wait()
-		for len(s.kernel.Held()) > 0 {
-			s.kernel.Held()[0].Complete()
-			s.settle()
+		for _, op := range s.kernel.Await(others + 2) {
+			op.Complete()
 		}
 		s.wantReads(futures, ops)
+		WaitAll(hung...)
 	})
 }
 
@@ -530,7 +533,7 @@ func TestFullQueueServesInOrder(t *testing.T) {
 		ops, futures := readOps(n, 10), make([]*Future, n)
 		var done sync.WaitGroup
 		for i := range ops {
-			done.Go(func() { futures[i] = s.direct.Submit(ops[i])[0] })
+			done.Go(func() { futures[i] = s.submit(s.direct, ops[i])[0] })
 			s.settle() // so that the order of the calls is known
 		}
 		for i := range ops {
@@ -598,7 +601,7 @@ func TestInstantCompletionWakesNobody(t *testing.T) {
 		if c := s.kernel.Counts(); c.GetEvents != 1 || c.Reaps != 40 { // tryContext's
 			s.Errorf("%d io_getevents and %d reaps, want 1 and 40", c.GetEvents, c.Reaps)
 		}
-		if _, _, _, parked := s.state(); !parked {
+		if s.state().completer != parked {
 			s.Error("the completer was woken")
 		}
 	})
@@ -617,90 +620,68 @@ func (s *scripted) inside(calls ...insideCall) {
 	})
 }
 
+// sleepers waits until the watchdog has found n senders asleep in io_submit.
+func (s *scripted) sleepers(n int) {
+	s.Helper()
+	time.Sleep(2*watchPeriod + watchPeriod/2) // of the bubble
+	s.settle()
+	if got := s.state().asleep; got != n {
+		s.Fatalf("%d senders are asleep, want %d", got, n)
+	}
+}
+
 type insideCall struct {
 	until chan struct{}
 	submitAnswer
 }
 
-// Two may be in io_submit; what others bring meanwhile is sent by these, in one
-// call, and nobody waits.
+// One awake sender a lane is in io_submit; what others bring meanwhile it sends, in
+// one call, and nobody waits.
 func TestSubmittersLeaveTheirRequestsToOthers(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
 		first, second := make(chan struct{}), make(chan struct{})
 		s.inside(insideCall{first, takesAll}, insideCall{second, takesAll})
-		ops, futures := readOps(5, 10), make([]*Future, 5)
-		var done sync.WaitGroup
-		for i := range 2 {
-			done.Go(func() { futures[i] = s.direct.Submit(ops[i])[0] })
-			s.settle()
-		}
+		ops := readOps(5, 10)
+		futures := s.submit(s.direct, ops[0])
+		s.sleepers(1)
+		futures = append(futures, s.submit(s.direct, ops[1])...)
+		s.settle()
 		for i := 2; i < 5; i++ {
-			futures[i] = s.direct.Submit(ops[i])[0] // returns
+			futures = append(futures, s.submit(s.direct, ops[i])...)
 		}
+		s.settle()
 		s.wantBatches(1, 1)
 		close(second)
 		s.settle()
 		s.wantBatches(1, 1, 3)
 		s.wantReads(futures[2:], ops[2:])
 		close(first)
-		done.Wait()
 		s.wantReads(futures, ops)
 	})
 }
 
-// A submitter to whom others bring more and more leaves it to a worker.
+// A waiter to whom others bring more and more to send leaves it to the completer.
 func TestSubmitterReturnsInTheEnd(t *testing.T) {
 	inBubble(t, 64, func(s *scripted) {
-		other, returned := make(chan struct{}), make(chan struct{})
 		ops := readOps(maxRounds+5, 10)
-		futures := make([]*Future, len(ops))
-		var mu sync.Mutex
-		next, rounds := 0, 0
-		bring := func() {
-			mu.Lock()
-			i := next
-			next++
-			mu.Unlock()
-			future := s.direct.Submit(ops[i])[0]
-			mu.Lock()
-			futures[i] = future
-			mu.Unlock()
-		}
+		futures := s.direct.Submit(ops[0])
+		returned := make(chan struct{})
 		base := s.kernel.Counts().Submits
 		s.kernel.OnSubmit(func(call, _ int) (int, error) {
-			if call == base { // takes the other of two submitters out
-				<-other
-				return -1, nil
+			if call-base == maxRounds {
+				<-returned // no longer on the waiter
 			}
-			mu.Lock()
-			rounds++
-			round, more := rounds, next < len(ops)
-			mu.Unlock()
-			if round == maxRounds+1 {
-				<-returned // no longer on the caller
-			}
-			if more {
-				bring()
+			if next := call - base + 1; next < len(ops) {
+				futures = append(futures, s.direct.Submit(ops[next])...)
 			}
 			return -1, nil
 		})
-		go bring()
-		s.settle()
-		bring()
+		s.wantRead(futures[0], ops[0].Buf, 0)
 		close(returned)
 		s.settle()
-		mu.Lock()
-		if rounds <= maxRounds {
-			s.Errorf("%d rounds, want more than %d", rounds, maxRounds)
+		if len(futures) != len(ops) {
+			s.Errorf("%d of %d were sent", len(futures), len(ops))
 		}
-		for i, future := range futures[1:] { // with the other submitter still inside
-			if _, _, ok := future.Result(); !ok {
-				s.Errorf("%d was left to nobody", i+1)
-			}
-		}
-		mu.Unlock()
-		close(other)
-		s.settle()
 		s.wantReads(futures, ops)
 	})
 }
@@ -711,21 +692,19 @@ func TestPutBackComesFirst(t *testing.T) {
 		first, second := make(chan struct{}), make(chan struct{})
 		s.inside(insideCall{first, saysAgain}, insideCall{second, takesAll})
 		log := s.script()
-		ops, futures := readOps(5, 10), make([]*Future, 5)
-		var done sync.WaitGroup
-		done.Go(func() { copy(futures, s.direct.Submit(ops[:2]...)) })
+		ops := readOps(5, 10)
+		futures := s.submit(s.direct, ops[:2]...)
+		s.sleepers(1)
+		futures = append(futures, s.submit(s.direct, ops[2])...)
 		s.settle()
-		done.Go(func() { futures[2] = s.direct.Submit(ops[2])[0] })
-		s.settle()
-		copy(futures[3:], s.direct.Submit(ops[3:]...))
+		futures = append(futures, s.direct.Submit(ops[3:]...)...)
 		close(first)
-		time.Sleep(2 * retryDelay) // of the bubble
+		time.Sleep(2 * s.ring.timeout) // of the bubble: whoever reaps finds nothing for so long
 		s.settle()
 		if want := []int64{0, 10, 30, 40}; !slices.Equal(log.offsets(), want) {
 			s.Errorf("accepted at %v, want %v", log.offsets(), want)
 		}
 		close(second)
-		done.Wait()
 		s.wantReads(futures, ops)
 	})
 }
@@ -744,44 +723,42 @@ func TestSlotIsReusedBeforeIoSubmitReturns(t *testing.T) {
 				}
 				return aiotest.Hold()
 			})
-			awake := s.direct.Submit(ops[0])[0] // keeps the completer awake
+			reaping := s.submit(s.direct, ops[0])[0]
 			s.settle()
-			early := make(chan *Future, 1)
-			go func() { early <- s.direct.Submit(ops[1])[0] }()
-			s.settle()
-			if got := s.ring.Stats(); got.Completed != 1 || got.InFlight != 1 || len(early) != 0 {
-				s.Fatalf("completed %d, in flight %d, returned %v", got.Completed, got.InFlight, len(early))
+			early := s.submit(s.direct, ops[1])[0]
+			s.sleepers(1)
+			if got := s.ring.Stats(); got.Completed != 1 || got.InFlight != 1 {
+				s.Fatalf("completed %d, in flight %d", got.Completed, got.InFlight)
 			}
 			s.inside(insideCall{entered, answer})
-			second := make(chan *Future, 1)
-			go func() { second <- s.direct.Submit(ops[2])[0] }()
+			second := s.submit(s.direct, ops[2])[0]
 			s.settle()
 			close(returned)
 			s.settle()
-			s.wantRead(<-early, ops[1].Buf, ops[1].Offset)
-			if inFlight, entering, _, _ := s.state(); inFlight != 2 || entering != 1 {
-				s.Errorf("in flight %d, of them entering %d; want 2 and 1", inFlight, entering)
+			s.wantRead(early, ops[1].Buf, ops[1].Offset)
+			if got := s.state(); got.inFlight != 2 || got.entering != 1 {
+				s.Errorf("in flight %d, of them entering %d; want 2 and 1", got.inFlight, got.entering)
 			}
 			close(entered)
 			s.settle()
-			inFlight, entering, _, _ := s.state()
-			if refused := answer.take == 0; refused && inFlight != 1 || !refused && inFlight != 2 || entering != 0 {
-				s.Errorf("in flight %d, of them entering %d", inFlight, entering)
+			got := s.state()
+			if refused := answer.take == 0; refused && got.inFlight != 1 || !refused && got.inFlight != 2 || got.entering != 0 {
+				s.Errorf("in flight %d, of them entering %d", got.inFlight, got.entering)
 			}
 			s.kernel.Held()[0].Complete()
-			s.wantRead(awake, ops[0].Buf, ops[0].Offset)
+			s.wantRead(reaping, ops[0].Buf, ops[0].Offset)
 			if answer.err == syscall.EBADF {
-				s.wantError(<-second, s.direct, "read", 0, syscall.EBADF)
+				s.wantError(second, s.direct, "read", 0, syscall.EBADF)
 				return
 			}
 			s.kernel.Await(1)[0].Complete()
-			s.wantRead(<-second, ops[2].Buf, ops[2].Offset)
+			s.wantRead(second, ops[2].Buf, ops[2].Offset)
 		})
 	}
 }
 
-// While the completer is parked, what is inside an io_submit that has not
-// returned is not waited for: it may yet be refused. Others reap its events.
+// What is inside an io_submit that has not returned is not waited for: it may yet
+// be refused. While the call sleeps it is, since it may have been taken.
 func TestParkedCompleterAndSlowSubmitter(t *testing.T) {
 	inBubble(t, 4, func(s *scripted) {
 		ops := readOps(3, 10)
@@ -797,13 +774,16 @@ func TestParkedCompleterAndSlowSubmitter(t *testing.T) {
 			return aiotest.Do()
 		})
 		calls := s.kernel.Counts().GetEvents
-		slow := make(chan *Future, 1)
-		go func() { slow <- s.direct.Submit(ops[0])[0] }()
+		slow := s.submit(s.direct, ops[0])[0]
 		s.settle()
-		if _, entering, _, parked := s.state(); entering != 1 || !parked || s.kernel.Counts().GetEvents != calls {
-			s.Errorf("entering %d, parked %v, %d io_getevents", entering, parked, s.kernel.Counts().GetEvents-calls)
+		if got := s.state(); got.entering != 1 || got.token || s.kernel.Counts().GetEvents != calls {
+			s.Errorf("%+v, %d io_getevents", got, s.kernel.Counts().GetEvents-calls)
 		}
-		quick := s.direct.Submit(ops[1])[0]
+		s.sleepers(1)
+		if _, _, ok := slow.Result(); !ok {
+			s.Error("an event is not reaped while its io_submit sleeps")
+		}
+		quick := s.submit(s.direct, ops[1])[0]
 		s.settle()
 		if _, _, ok := quick.Result(); !ok {
 			s.Error("a request waits for another's io_submit")
@@ -811,10 +791,10 @@ func TestParkedCompleterAndSlowSubmitter(t *testing.T) {
 		if got := s.ring.Stats().Completed; got != 2 {
 			s.Errorf("%d completed, want 2: also the one whose io_submit has not returned", got)
 		}
-		held := s.direct.Submit(ops[2])[0]
+		held := s.submit(s.direct, ops[2])[0]
 		s.settle()
 		close(returned)
-		s.wantRead(<-slow, ops[0].Buf, ops[0].Offset)
+		s.wantRead(slow, ops[0].Buf, ops[0].Offset)
 		s.wantRead(quick, ops[1].Buf, ops[1].Offset)
 		s.kernel.Held()[0].Complete()
 		s.wantRead(held, ops[2].Buf, ops[2].Offset)
@@ -829,19 +809,18 @@ func TestNoRoomBesideSlowSubmitter(t *testing.T) {
 			ops := readOps(2, 10)
 			returned := make(chan struct{})
 			s.inside(insideCall{returned, slowAnswer}, insideCall{closedChan, saysAgain}, insideCall{closedChan, saysAgain})
-			slow := make(chan *Future, 1)
-			go func() { slow <- s.direct.Submit(ops[0])[0] }()
-			s.settle()
+			slow := s.submit(s.direct, ops[0])[0]
+			s.sleepers(1)
 			start := time.Now()
 			s.wantRead(s.direct.Submit(ops[1])[0], ops[1].Buf, ops[1].Offset)
-			if took := time.Since(start); took != 2*retryDelay {
-				s.Errorf("took %v, want twice %v", took, retryDelay)
+			if took := time.Since(start); took > 2*s.ring.timeout {
+				s.Errorf("took %v, want %v at the most", took, 2*s.ring.timeout)
 			}
 			close(returned)
 			if slowAnswer.err == syscall.EBADF {
-				s.wantError(<-slow, s.direct, "read", 0, syscall.EBADF)
+				s.wantError(slow, s.direct, "read", 0, syscall.EBADF)
 			} else {
-				s.wantRead(<-slow, ops[0].Buf, ops[0].Offset)
+				s.wantRead(slow, ops[0].Buf, ops[0].Offset)
 			}
 		})
 	}
@@ -864,7 +843,7 @@ func TestSyncGoesToAWorkerWhereTheKernelHasNone(t *testing.T) {
 				s.Errorf("%v = %d, %v", ops[i].Kind, n, err)
 			}
 		}
-		s.wantBatches(4, 3, 2, 1)
+		s.wantBatches(2, 2, 1) // who waits for a read sends reads
 		if got := s.ring.Stats().Offloaded; got != 2 {
 			s.Errorf("%d offloaded, want 2", got)
 		}
@@ -925,8 +904,9 @@ func TestRingCloseWaitsForEverySlotOfThePool(t *testing.T) {
 			t.Fatal(err)
 		}
 		var taken []*request
+		l := r.laneOf(1, true)
 		for range 3 {
-			taken = append(taken, r.tryAcquire())
+			taken = append(taken, r.tryAcquire(l))
 		}
 		closed := make(chan error, 1)
 		go func() { closed <- r.Close() }()
@@ -936,11 +916,12 @@ func TestRingCloseWaitsForEverySlotOfThePool(t *testing.T) {
 				t.Error("closed with a slot in use")
 			}
 			r.recycle([]outcome{{q: q}})
+			r.told(1)
 		}
 		if err := <-closed; err != nil {
 			t.Errorf("Close: %v", err)
 		}
-		if q := r.tryAcquire(); q != nil {
+		if q := r.tryAcquire(l); q != nil {
 			t.Error("a slot of a closed Ring")
 		}
 	})
@@ -976,12 +957,12 @@ func TestRingCloseWaitsForIoSubmit(t *testing.T) {
 			}
 			return aiotest.Hold()
 		})
-		awake := s.direct.Submit(ops[0])[0]
-		slow := make(chan *Future, 1)
-		go func() { slow <- s.direct.Submit(ops[1])[0] }()
+		reaping := s.submit(s.direct, ops[0])[0]
+		s.settle()
+		slow := s.submit(s.direct, ops[1])[0]
 		s.settle()
 		s.kernel.Held()[0].Complete()
-		s.wantRead(awake, ops[0].Buf, ops[0].Offset)
+		s.wantRead(reaping, ops[0].Buf, ops[0].Offset)
 		closed := make(chan error, 1)
 		go func() { closed <- s.close() }()
 		s.settle()
@@ -989,7 +970,7 @@ func TestRingCloseWaitsForIoSubmit(t *testing.T) {
 			s.Error("closed while a goroutine is inside io_submit")
 		}
 		close(returned)
-		s.wantRead(<-slow, ops[1].Buf, ops[1].Offset)
+		s.wantRead(slow, ops[1].Buf, ops[1].Offset)
 		if err := <-closed; err != nil {
 			s.Errorf("Close: %v", err)
 		}
@@ -1017,7 +998,7 @@ func TestRingCloseJoinsTheCompleterFirst(t *testing.T) {
 	k.onDestroy = func() error {
 		destroys++
 		select {
-		case <-r.completer.exited:
+		case <-r.completer.gone:
 			joined = true
 		default:
 		}

@@ -5,56 +5,108 @@ package asyncfile
 //
 // The slot freed last is taken first: it is the one that is still in a
 // processor's cache, and a queue that is rarely full touches few of them.
+//
+// Slots are for those who come first, but for one rule: while a Ring has files on
+// several devices, a lane that has its share takes none of the last quarter. So a
+// device that answers nothing never holds all of them.
 type slots struct {
-	free        []*request
-	taken       uint64      // so many times was a slot taken
-	first, last *slotWaiter // first come, first served
-	spare       *slotWaiter // used before, for who waits next
+	free  []*request
+	all   int    // free or taken
+	taken uint64 // so many times was a slot taken
+
+	lanes   []*lane     // the Ring's
+	waiting int         // in the lines of all lanes
+	tickets uint64      // numbers those who wait
+	spare   *slotWaiter // used before, for who waits next
 }
 
-// A slotWaiter is a place in the line for a slot.
+// A slotLine is the slots of one lane, and who waits there for one.
+type slotLine struct {
+	held        int
+	first, last *slotWaiter
+}
+
+// A slotWaiter is a place in a line.
 type slotWaiter struct {
+	lane       *lane
+	ticket     uint64
 	given      chan *request // has room for one, so that giving never blocks
 	prev, next *slotWaiter
 }
 
-// take takes a free slot, or returns nil. While someone waits none is free.
-func (s *slots) take() *request {
-	last := len(s.free) - 1
-	if last < 0 {
+func (s *slots) init(requests []*request) {
+	s.all = len(requests)
+	s.free = append(s.free, requests...)
+}
+
+// fair reports whether there is a slot that l may have.
+func (s *slots) fair(l *lane) bool {
+	free, lanes := len(s.free), len(s.lanes)
+	return free > 0 && (lanes < 2 || l.line.held < max(1, s.all/lanes) || free > s.all/4)
+}
+
+// take takes a free slot for l, or returns nil.
+func (s *slots) take(l *lane) *request {
+	if l.line.first != nil || !s.fair(l) {
 		return nil
 	}
+	s.taken++
+	return s.pop(l)
+}
+
+func (s *slots) pop(l *lane) *request {
+	last := len(s.free) - 1
 	q := s.free[last]
 	s.free = s.free[:last]
-	s.taken++
+	q.lane = l
+	l.line.held++
 	return q
 }
 
-// put frees a slot, or gives it to who waits for one.
+// put frees a slot.
 func (s *slots) put(q *request) {
-	if w := s.first; w != nil {
-		s.remove(w)
-		w.given <- q
-		return
-	}
+	q.lane.line.held--
+	q.lane = nil
 	s.free = append(s.free, q)
+	s.serve()
 }
 
-// enqueue gets in line.
-func (s *slots) enqueue() *slotWaiter {
+// serve gives free slots to those who wait, first come first served as far as
+// their lanes may have one.
+func (s *slots) serve() {
+	for s.waiting > 0 {
+		var w *slotWaiter
+		for _, l := range s.lanes {
+			if first := l.line.first; first != nil && s.fair(l) && (w == nil || first.ticket < w.ticket) {
+				w = first
+			}
+		}
+		if w == nil {
+			return
+		}
+		s.remove(w)
+		w.given <- s.pop(w.lane)
+	}
+}
+
+// enqueue gets in the line of l.
+func (s *slots) enqueue(l *lane) *slotWaiter {
 	w := s.spare
 	if w == nil {
 		w = &slotWaiter{given: make(chan *request, 1)}
 	} else {
 		s.spare = w.next
 	}
-	w.prev, w.next = s.last, nil
-	if s.last != nil {
-		s.last.next = w
+	s.tickets++
+	w.lane, w.ticket = l, s.tickets
+	w.prev, w.next = l.line.last, nil
+	if w.prev != nil {
+		w.prev.next = w
 	} else {
-		s.first = w
+		l.line.first = w
 	}
-	s.last = w
+	l.line.last = w
+	s.waiting++
 	return w
 }
 
@@ -76,20 +128,22 @@ func (s *slots) accept(w *slotWaiter) {
 }
 
 func (s *slots) remove(w *slotWaiter) {
+	line := &w.lane.line
 	if w.prev != nil {
 		w.prev.next = w.next
 	} else {
-		s.first = w.next
+		line.first = w.next
 	}
 	if w.next != nil {
 		w.next.prev = w.prev
 	} else {
-		s.last = w.prev
+		line.last = w.prev
 	}
+	s.waiting--
 }
 
 // retire keeps w, whose wait is over, for another.
 func (s *slots) retire(w *slotWaiter) {
-	w.prev, w.next = nil, s.spare
+	w.lane, w.prev, w.next = nil, nil, s.spare
 	s.spare = w
 }

@@ -57,7 +57,7 @@ type counters struct {
 func (s *counters) count(list []outcome) {
 	var read, written, failed uint64
 	for i := range list {
-		c := &list[i].result
+		c := &list[i].ending.result
 		if c.Op.writes() {
 			written += uint64(c.N)
 		} else {

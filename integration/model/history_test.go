@@ -37,8 +37,8 @@ type step struct {
 	kind   kind
 	off    int64 // of a truncation or a preallocation: the new size
 	buf    []byte
-	cuts   []int // where a vector is cut
-	via    int
+	bufs   [][]byte // of a vectored step: its memory, in which buf comes and goes
+	via    door
 	handle int
 	later  bool // the step after it is begun before this one has ended
 
@@ -51,7 +51,11 @@ type step struct {
 }
 
 func (s *step) String() string {
-	return fmt.Sprintf("%v %d at %d via %d/%d later %v [%d, %d] = %d, %v", s.kind, len(s.buf), s.off, s.handle, s.via, s.later, s.start, s.end, s.n, s.err)
+	what := s.kind.String()
+	if s.bufs != nil {
+		what += fmt.Sprintf(" of %d buffers,", len(s.bufs))
+	}
+	return fmt.Sprintf("%s %d at %d via %d/%d later %v [%d, %d] = %d, %v", what, len(s.buf), s.off, s.handle, s.via, s.later, s.start, s.end, s.n, s.err)
 }
 
 // last returns where the bytes end that the step sets: for a truncation beyond
@@ -172,6 +176,9 @@ func (h *history) checkRead(s *step) error {
 	}
 	if s.err != nil && s.err != io.EOF || (s.err == io.EOF) != (s.n < len(s.buf)) {
 		return fmt.Errorf("%v: want io.EOF where there is less than asked, and only there", s)
+	}
+	if at := bytes.IndexByte(s.buf, canary); at >= 0 {
+		return fmt.Errorf("%v: byte %d was never put into the bounce buffer that it came from", s, at)
 	}
 	return h.checkBytes(s, s.buf[:s.n])
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile"
+	"github.com/seed-39be8cca/asyncfile/integration/disks"
 	"pgregory.net/rapid"
 )
 
@@ -32,13 +33,13 @@ func TestModel(t *testing.T) {
 	seed := env(t, "ASYNCFILE_SEED", rand.Uint64N(1<<62)|1)
 	t.Logf("seed %d", seed)
 	flag.Set("rapid.nofailfile", "true")
-	for _, fs := range fileSystems {
-		t.Run(fs.name, func(t *testing.T) {
-			dir := fs.mountFor(t)
+	for _, fs := range disks.All {
+		t.Run(fs.Name, func(t *testing.T) {
+			dir := fs.Mount(t)
 			m := newMachine(t, dir)
 			// On XFS a direct read past the end fails with EIO where a direct write
 			// has gone into space that a buffered one has only reserved.
-			m.flushes = strings.HasPrefix(fs.name, "xfs")
+			m.flushes = strings.HasPrefix(fs.Name, "xfs")
 			start := time.Now()
 			flag.Set("rapid.checks", strconv.Itoa(min(max(steps/100, 10), 1000)))
 			for i := uint64(0); m.done.Load() < int64(steps) && !t.Failed(); i++ {
@@ -49,7 +50,7 @@ func TestModel(t *testing.T) {
 					t.Fatal("rapid makes no checks any more: is the time of the test up?")
 				}
 			}
-			t.Logf("%s: %d operations in %v, seed %d; stats of the Rings:", fs.name, m.done.Load(), time.Since(start), seed)
+			t.Logf("%s: %d operations in %v, seed %d; stats of the Rings:", fs.Name, m.done.Load(), time.Since(start), seed)
 			for _, v := range m.variants {
 				t.Logf("%s: %+v", v.name, v.ring.Stats())
 			}
@@ -97,6 +98,7 @@ type variant struct {
 }
 
 func newMachine(t *testing.T, dir string) *machine {
+	t.Setenv("ASYNCFILE_VERIFY", "1") // for the Rings that follow
 	m := &machine{dir: dir}
 	add := func(name string, backend asyncfile.Backend, opts ...asyncfile.Option) {
 		ring, err := asyncfile.NewRing(append(opts, asyncfile.WithBackend(backend))...)
@@ -122,7 +124,7 @@ func pick(t *rapid.T, label string, n int) int {
 // A run is one file and its model.
 type run struct {
 	t       *rapid.T
-	async   [2]*asyncfile.AsyncFile // two direct handles
+	async   [2]*asyncfile.AsyncFile // two handles, in most runs direct ones
 	osf     *os.File                // and a buffered one
 	appends bool                    // the handles are in append mode
 	mixed   bool                    // others read while one writes
@@ -148,6 +150,13 @@ func (m *machine) property(t *rapid.T) {
 		r.limit, r.most = 8<<10, 4<<10 // everything in two pages
 	}
 	r.mixed = os.Getenv("ASYNCFILE_MIXED") != ""
+	direct, backend := asyncfile.DirectRequire, v.backend
+	switch pick(t, "buffered", 8) {
+	case 1:
+		direct = asyncfile.DirectOff
+	case 2:
+		direct, backend = asyncfile.DirectOff, v.ring.Backend()
+	}
 	var err error
 	if r.osf, err = os.OpenFile(name, flags, 0o600); err != nil {
 		t.Fatal(err)
@@ -156,7 +165,7 @@ func (m *machine) property(t *rapid.T) {
 	defer r.osf.Close()
 	for i := range r.async {
 		r.async[i], err = asyncfile.OpenFile(name, flags, 0o600,
-			asyncfile.WithRing(v.ring), asyncfile.WithBackend(v.backend), asyncfile.WithDirect(asyncfile.DirectRequire))
+			asyncfile.WithRing(v.ring), asyncfile.WithBackend(backend), asyncfile.WithDirect(direct))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -238,7 +247,7 @@ func (r *run) round() int {
 func (r *run) draw(id int) *step {
 	t := r.t
 	kinds := []kind{read, write, write, write, write, writev, writev, read, read, readv, appends, appends, stat, syncs, datasyncs}
-	s := &step{via: pick(t, "via", 4), later: pick(t, "later", 2) == 1}
+	s := &step{via: door(pick(t, "via", int(doors))), later: pick(t, "later", 2) == 1}
 	s.kind = kinds[pick(t, "kind", len(kinds))]
 	switch pick(t, "rare", 64) {
 	case 1:
@@ -264,23 +273,20 @@ func (r *run) draw(id int) *step {
 	switch s.kind {
 	case preallocate:
 		s.off++ // fallocate takes no 0
-	case read, readv, write, writev, appends:
+	case readv, writev:
+		s.bufs, n = r.cut(n)
+		s.buf = make([]byte, n)
+	case read, write, appends:
 		shift := []int{0, 0, 0, 512, 1, 4, 100}[pick(t, "shift", 7)]
 		s.buf = asyncfile.AlignedBuffer(n + 512)[shift:][:n]
-		if s.kind.writes() {
-			for i := range s.buf {
-				s.buf[i] = byte(id) + byte(i>>9)*3 + byte(i)
-			}
-		}
 	}
-	if s.kind == readv || s.kind == writev {
-		for at := 0; at < n && len(s.cuts) < 40; {
-			at += pick(t, "cut", n+1)
-			if pick(t, "even", 2) == 1 {
-				at &^= 511
+	if s.kind.writes() {
+		for i := range s.buf {
+			if s.buf[i] = byte(id) + byte(i>>9)*3 + byte(i); s.buf[i] == canary {
+				s.buf[i]++
 			}
-			s.cuts = append(s.cuts, min(at, n))
 		}
+		s.scatter()
 	}
 	return s
 }
@@ -294,15 +300,9 @@ func (s *step) op() asyncfile.Op {
 	case write:
 		op.Kind = asyncfile.OpWrite
 	case readv, writev:
-		op.Kind, op.Buf = asyncfile.OpReadv, nil
+		op.Kind, op.Buf, op.Bufs = asyncfile.OpReadv, nil, s.bufs
 		if s.kind == writev {
 			op.Kind = asyncfile.OpWritev
-		}
-		from := 0
-		for _, cut := range append(s.cuts, len(s.buf)) {
-			cut = max(cut, from)
-			op.Bufs = append(op.Bufs, s.buf[from:cut])
-			from = cut
 		}
 	case appends:
 		op.Kind = asyncfile.OpAppend
@@ -322,13 +322,19 @@ func (r *run) client(steps []*step) {
 		f *asyncfile.Future
 	}
 	var waiting []pending
+	queue, queued := asyncfile.NewQueue(len(steps)), 0
+	defer queue.Close()
 	drain := func() {
 		for _, p := range waiting {
-			p.s.n, p.s.err = p.f.Wait()
-			if p.s.kind == appends {
-				p.s.off = p.f.Offset()
-			}
+			n, err := p.f.Wait()
+			p.s.ended(n, err, p.f.Offset())
 			p.s.end = r.clock.Add(1)
+		}
+		for ; queued > 0; queued-- {
+			c := <-queue.C()
+			s := c.Tag.(*step)
+			s.ended(c.N, c.Err, c.Offset)
+			s.end = r.clock.Add(1)
 		}
 		waiting = waiting[:0]
 	}
@@ -339,7 +345,7 @@ func (r *run) client(steps []*step) {
 		case s.handle == 2:
 			r.buffered(s)
 			s.end = r.clock.Add(1)
-		case s.kind == stat && s.via == 0:
+		case s.kind == stat && s.via == methods:
 			s.n, s.size, s.err = 0, 0, nil
 			var info os.FileInfo
 			if info, s.err = os.Stat(f.Name()); s.err == nil {
@@ -364,12 +370,20 @@ func (r *run) client(steps []*step) {
 				}
 			}
 			s.end = r.clock.Add(1)
-		case s.kind == read && s.via == 1:
+		case s.kind == read && s.via == files:
 			s.n, s.err = f.File().ReadAt(s.buf, s.off)
 			s.end = r.clock.Add(1)
-		case s.kind == write && s.via == 1:
+		case s.kind == write && s.via == files:
 			s.n, s.err = f.File().WriteAt(s.buf, s.off)
 			s.end = r.clock.Add(1)
+		case s.via == queues:
+			if s.err = queue.Submit(f, s.op(), s); s.err == nil {
+				queued++
+			}
+		case s.kind == readv && s.via == methods:
+			waiting = append(waiting, pending{s, f.ReadvAt(s.bufs, s.off)})
+		case s.kind == writev && s.via == methods:
+			waiting = append(waiting, pending{s, f.WritevAt(s.bufs, s.off)})
 		default:
 			waiting = append(waiting, pending{s, f.Submit(s.op())[0]})
 		}
@@ -420,7 +434,7 @@ func (r *run) settle(h *history) {
 	if err := h.check(look); err != nil {
 		t.Fatalf("%v\n%v", err, h)
 	}
-	all := &step{kind: read, via: which, start: end - 1, end: end, buf: asyncfile.AlignedBuffer(int(info.Size()) + 1)}
+	all := &step{kind: read, via: door(which), start: end - 1, end: end, buf: asyncfile.AlignedBuffer(int(info.Size()) + 1)}
 	switch which {
 	case 0:
 		all.n, all.err = r.async[0].ReadAt(all.buf, 0).Wait()

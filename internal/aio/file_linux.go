@@ -86,6 +86,12 @@ func Allocate(fd int, off, size int64) error {
 	return ignoringEINTR(func() error { return unix.Fallocate(fd, 0, off, size) })
 }
 
+// Reserve wraps fallocate(2) with FALLOC_FL_KEEP_SIZE: it allocates the range and
+// leaves the size of the file alone.
+func Reserve(fd int, off, size int64) error {
+	return ignoringEINTR(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, off, size) })
+}
+
 // StatusFlags wraps fcntl(2) with F_GETFL: the access mode and the O_ flags.
 func StatusFlags(fd int) (int, error) {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
@@ -337,3 +343,16 @@ func WriteBack(fd int, off, size int64) error {
 // Uncache drops the clean pages of the range from the page cache: a hint. It
 // waits for nothing, and tells of nothing.
 func Uncache(fd int, off, size int64) { unix.Fadvise(fd, off, size, unix.FADV_DONTNEED) }
+
+// Device returns the number of the device that the file is on (fstat(2), st_dev),
+// or for a block device its own.
+func Device(fd int) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		return uint64(st.Rdev), nil
+	}
+	return uint64(st.Dev), nil
+}

@@ -21,6 +21,9 @@ const (
 	OpPwritev Opcode = 8
 )
 
+// Reads reports whether o reads a file.
+func (o Opcode) Reads() bool { return o == OpPread || o == OpPreadv }
+
 // String returns the name of the kernel's command in lower case.
 func (o Opcode) String() string {
 	switch o {

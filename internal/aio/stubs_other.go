@@ -71,6 +71,12 @@ func Limits() (nr, max int64, err error) { return 0, 0, errUnsupported }
 // BlockSize returns 0.
 func BlockSize(int) int64 { return 0 }
 
+// Reserve returns ENOSYS.
+func Reserve(int, int64, int64) error { return errUnsupported }
+
+// Device returns ENOSYS.
+func Device(int) (uint64, error) { return 0, errUnsupported }
+
 // Size returns ENOSYS.
 func Size(int) (int64, error) { return 0, errUnsupported }
 

@@ -51,7 +51,8 @@ const (
 	UniqueData
 	// SomeBytes: a read or write asks for at least one byte.
 	SomeBytes
-	// NoIdleCall: GetEvents, a system call, is not made with nothing in flight.
+	// NoIdleCall: GetEvents, a system call, is not made with nothing in flight, nor
+	// about to be: what a Submit that has not returned has been given may be.
 	NoIdleCall
 
 	rules // how many there are
@@ -89,9 +90,13 @@ type Kernel struct {
 	onSubmit    func(call, n int) (accept int, err error)
 	onOp        func(op *Op) Verdict
 	onGetEvents func(call int) (limit int, err error)
+	onDestroy   func() error
 	notify      func(fd int)
 	rnd         *rand.Rand // nil: nothing is left to chance
 	refusals    int        // EAGAINs in a row that Random gave with nothing in flight
+	unit        int        // see SetUnit
+	faults      int        // see SetFaults
+	errnos      []syscall.Errno
 
 	files      map[int]File
 	others     File // of every descriptor that is not in files; nil: of none
@@ -166,6 +171,15 @@ func (k *Kernel) OnGetEvents(f func(call int) (limit int, err error)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.onGetEvents = f
+}
+
+// OnDestroy sets what is asked at each Destroy. With an err that is what Destroy
+// answers, and it does nothing: as where a system call filter refuses
+// io_destroy(2), what is in flight stays there, and ends when the test ends it.
+func (k *Kernel) OnDestroy(f func() error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.onDestroy = f
 }
 
 // Notify sets what signals an eventfd: it is called once for each operation whose
@@ -401,7 +415,7 @@ func (k *Kernel) GetEvents(least int, events []aio.Event, timeout time.Duration)
 	k.mu.Lock()
 	call := k.counts.GetEvents
 	k.counts.GetEvents++
-	if k.counts.InFlight == 0 && len(k.ring) == 0 && !k.dead {
+	if k.counts.InFlight == 0 && len(k.ring) == 0 && k.submitting == 0 && !k.dead {
 		k.broken(NoIdleCall, "GetEvents with nothing in flight")
 	}
 	ask, entered := k.onGetEvents, k.enter("GetEvents")
@@ -497,6 +511,14 @@ func (k *Kernel) Mapped() bool {
 // flight, it records a violation and does not wait. A consumer that sleeps in
 // GetEvents gets EINVAL.
 func (k *Kernel) Destroy() error {
+	k.mu.Lock()
+	ask := k.onDestroy
+	k.mu.Unlock()
+	if ask != nil {
+		if err := ask(); err != nil {
+			return err
+		}
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.alive("Destroy") {

@@ -570,6 +570,32 @@ func TestDestroyWakesTheConsumer(t *testing.T) {
 	}
 }
 
+// What a refused Destroy leaves in flight still moves its bytes, whenever it ends.
+func TestDestroyRefused(t *testing.T) {
+	k, m := attached(4)
+	k.OnOp(func(*Op) Verdict { return Hold() })
+	p := []byte("....")
+	submit(t, k, read(1, p, 0), write(2, []byte("late"), 4))
+	k.OnDestroy(func() error { return syscall.EPERM })
+	if err := k.Destroy(); err != syscall.EPERM || k.Counts().Destroyed || k.Counts().InFlight != 2 {
+		t.Errorf("Destroy = %v, counts %+v", err, k.Counts())
+	}
+	for _, op := range k.Held() {
+		op.Complete()
+	}
+	if string(p) != string(m.Bytes()[:4]) || string(m.Bytes()[4:8]) != "late" {
+		t.Errorf("read %q, the file is %q", p, m.Bytes())
+	}
+	if events := make([]aio.Event, 4); k.Reap(events) != 2 {
+		t.Error("their events are not there")
+	}
+	k.OnDestroy(func() error { return nil })
+	if err := k.Destroy(); err != nil || !k.Counts().Destroyed {
+		t.Errorf("Destroy = %v, counts %+v", err, k.Counts())
+	}
+	wantViolations(t, k)
+}
+
 func TestMapped(t *testing.T) {
 	k, _ := attached(2)
 	if !k.Mapped() {
@@ -704,6 +730,11 @@ var breaches = []struct {
 		k.Reap(make([]aio.Event, 1)) // no system call
 		k.InjectEvent(aio.Event{})
 		k.GetEvents(1, make([]aio.Event, 1), 0)
+		k.OnSubmit(func(int, int) (int, error) {
+			k.GetEvents(0, nil, 0) // beside a Submit
+			return 0, syscall.EAGAIN
+		})
+		k.Submit([]*aio.IOCB{read(1, []byte("x"), 0)})
 	}, []string{"nothing in flight"}},
 }
 

@@ -28,6 +28,30 @@ func Random(seed uint64, depth int) *Kernel {
 	return k
 }
 
+// SetUnit has Random cut an operation short only after a multiple of n bytes, as
+// a device does with direct I/O. Without it any byte may be the last.
+func (k *Kernel) SetUnit(n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.unit = n
+}
+
+// SetFaults has Random fail one operation in n, in its event or, unless by EINTR,
+// in Submit: with any of errnos. Without it none fails.
+func (k *Kernel) SetFaults(n int, errnos ...syscall.Errno) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.faults, k.errnos = n, errnos
+}
+
+// drawFault draws whether to fail, and with what. Called with k.mu held.
+func (k *Kernel) drawFault() syscall.Errno {
+	if k.faults == 0 || !k.chance(k.faults) {
+		return 0
+	}
+	return k.errnos[k.rnd.IntN(len(k.errnos))]
+}
+
 // chance is true once in n times. Called with k.mu held.
 func (k *Kernel) chance(n int) bool { return k.rnd.IntN(n) == 0 }
 
@@ -46,6 +70,9 @@ func (k *Kernel) drawSubmit(_, n int) (int, error) {
 		return 0, syscall.EAGAIN
 	}
 	k.refusals = 0
+	if errno := k.drawFault(); errno != 0 && errno != syscall.EINTR {
+		return 0, errno
+	}
 	if k.chance(4) {
 		return 1 + k.rnd.IntN(n), nil
 	}
@@ -62,14 +89,18 @@ func (k *Kernel) drawVerdict(op *Op) Verdict {
 	if k.chance(2) {
 		return Hold()
 	}
+	if errno := k.drawFault(); errno != 0 {
+		return Fail(errno)
+	}
 	return Short(k.drawLen(op))
 }
 
 // drawLen draws how much of op is done: never nothing, which would tell a reader
 // that the file ends there. Called with k.mu held.
 func (k *Kernel) drawLen(op *Op) int {
-	if op.Len > 1 && k.chance(4) {
-		return 1 + k.rnd.IntN(op.Len-1)
+	unit := max(k.unit, 1)
+	if op.Len > unit && k.chance(4) {
+		return unit * (1 + k.rnd.IntN((op.Len-1)/unit))
 	}
 	return op.Len
 }
@@ -145,7 +176,11 @@ func (k *Kernel) finish(ok func(*Op) bool) {
 		return
 	}
 	op := among[k.rnd.IntN(len(among))]
-	n := k.drawLen(op)
+	errno, n := k.drawFault(), k.drawLen(op)
 	k.mu.Unlock()
+	if errno != 0 {
+		op.Fail(errno)
+		return
+	}
 	op.Short(n)
 }

@@ -302,3 +302,42 @@ func TestRandomWakesASleepingConsumer(t *testing.T) {
 		t.Errorf("counts %+v", c)
 	}
 }
+
+// drawEnds sends one read of 8 bytes after the other and counts how they end.
+func drawEnds(t *testing.T, k *Kernel) (submits map[error]int, ends map[int64]int) {
+	k.Attach(fd, NewMem([]byte("0123456789abcdef")))
+	submits, ends = map[error]int{}, map[int64]int{}
+	events := make([]aio.Event, 1)
+	for i := range 1000 {
+		_, err := k.Submit([]*aio.IOCB{read(uint64(i), []byte("........"), 0)})
+		if submits[err]++; err != nil {
+			continue
+		}
+		for n := 0; n == 0; {
+			n, _ = k.GetEvents(1, events, forever)
+		}
+		ends[events[0].Res]++
+	}
+	wantViolations(t, k)
+	return submits, ends
+}
+
+func TestRandomKeepsToUnits(t *testing.T) {
+	k := Random(1, 1)
+	k.SetUnit(4)
+	if _, ends := drawEnds(t, k); len(ends) != 2 || ends[4] == 0 || ends[8] == 0 {
+		t.Errorf("reads end with %v, want some with 4 and with 8", ends)
+	}
+}
+
+func TestRandomFails(t *testing.T) {
+	k := Random(1, 1)
+	k.SetFaults(5, syscall.EIO, syscall.EINTR)
+	submits, ends := drawEnds(t, k)
+	if submits[syscall.EIO] == 0 || submits[syscall.EINTR] > 0 {
+		t.Errorf("Submit answers %v, want EIO at times and EINTR never", submits)
+	}
+	if ends[-int64(syscall.EIO)] == 0 || ends[-int64(syscall.EINTR)] == 0 || ends[8] == 0 {
+		t.Errorf("reads end with %v, want some with EIO, with EINTR and with 8", ends)
+	}
+}

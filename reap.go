@@ -1,0 +1,268 @@
+package asyncfile
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
+)
+
+// The right to reap is one token: two goroutines that take events off the
+// completion ring at once would read the same head (fs/aio.c keeps other kernel
+// callers off it, and nobody off the mapped ring). Ring.token says whether it is
+// taken. Ring.mu guards it; what the holder does in the kernel it does without mu.
+//
+//	free ──reapReady──▶ free    look at the mapped ring, mu held: no wait, no system call
+//	free ──reap───────▶ taken   by a goroutine that waits in io_getevents:
+//	                            the completer, or one that waits for an operation (lend)
+//	taken ──its events─▶ free   before it ends or sends anything
+//
+// A goroutine that comes to wait for an operation takes the token if it is free,
+// and so resolves its own operation, and those of others, without a hand-over.
+// While it is taken, or where the wait has to end for other reasons too (a
+// channel, a context), the goroutine is counted in asks; then the completer takes
+// the token as soon as it is free. Without asks nobody has to reap: the watchdog
+// looks after what nobody waits for.
+
+// A patience is for how many events to wait, how long, and how many to take.
+type patience struct {
+	min, max int
+	timeout  time.Duration
+}
+
+// awaited returns how many events are to come: a wait for them ends. While
+// senders sleep in io_submit, what those have handed over may have been taken.
+// Called with mu held.
+func (r *Ring) awaited() int {
+	if r.asleep > 0 {
+		return r.inFlight
+	}
+	return r.inFlight - r.entering
+}
+
+// wanted reports whether a reap is wanted and nobody is at it. Called with mu
+// held.
+func (r *Ring) wanted() bool {
+	return !r.token && r.awaited() > 0 && // not on a broken context: its token is gone
+		(r.asked || r.stalled || r.asks.Load() > 0 || r.slots.waiting > 0 || r.closed.Load())
+}
+
+// rouse sees to it that what is urgent is sent, and what is wanted is reaped,
+// without the caller. Called with mu held.
+func (r *Ring) rouse() {
+	c := &r.completer
+	switch c.state {
+	case parked:
+		if r.due() {
+			c.unpark()
+		} else if !r.token && r.inFlight > 0 {
+			r.watchdog.watch() // nobody asks, and nobody reaps any more
+		}
+	case waiting:
+		for _, l := range r.lanes {
+			if l.urgent && l.sendable(all) != nothing {
+				l.spawn()
+			}
+		}
+	}
+}
+
+// due reports whether there is work for the completer. Called with mu held.
+func (r *Ring) due() bool {
+	if r.context == nil {
+		return false
+	}
+	for _, l := range r.lanes {
+		if l.urgent && (l.sendable(all) != nothing || r.stalled && r.inFlight == r.entering && l.pending() > 0) {
+			return true
+		}
+	}
+	return r.wanted()
+}
+
+// urge has everything that is pending sent without the caller's help. Called with
+// mu held.
+func (r *Ring) urge() {
+	for _, l := range r.lanes {
+		l.urgent = l.pending() > 0
+	}
+	r.rouse()
+}
+
+// ask implements carrier.
+func (l *lane) ask() {
+	r := l.ring
+	r.mu.Lock()
+	l.urgent = l.pending() > 0
+	r.rouse()
+	r.mu.Unlock()
+}
+
+// count implements carrier.
+func (l *lane) count(more int64) { l.ring.asks.Add(more) }
+
+// drain asks for the end of everything on l.
+func (l *lane) drain() {
+	r := l.ring
+	r.mu.Lock()
+	l.urgent = l.pending() > 0
+	r.asked = true
+	r.rouse()
+	r.mu.Unlock()
+}
+
+// lend implements carrier. It may sleep in io_submit, but only for the device that
+// f waits for.
+func (l *lane) lend(f *Future, several int) {
+	r := l.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var d *driver
+	may := reads // all else may sleep longer than f takes
+	if f.writes {
+		may = all
+	}
+	sent := false // since the last reap: others may bring more for ever
+	for !f.resolved.Load() && !r.completer.attends() {
+		if d == nil {
+			d = r.takeDriver()
+		}
+		switch {
+		case l.sendable(may) != nothing && !sent:
+			l.send(d, may)
+			sent = true
+		case !r.token && r.awaited() > 0 && r.eventfd == nil:
+			p := r.patienceFor(several)
+			r.reap(d, p)
+			if len(d.ended) < p.min {
+				several = 1
+			}
+			r.endAll(d)
+			sent = false
+		default:
+			r.putDriver(d)
+			f.expect()
+			r.rouse()
+			return
+		}
+	}
+	if d != nil {
+		r.putDriver(d)
+	}
+	if !f.resolved.Load() {
+		f.expect()
+	}
+	r.rouse()
+}
+
+// patienceFor is the patience of a goroutine that waits for several operations: for all
+// of them, if nobody else waits. Who comes to wait meanwhile cannot end that, so it
+// is not for long.
+func (r *Ring) patienceFor(several int) patience {
+	p := patience{min: 1, max: maxBatch, timeout: r.timeout}
+	if r.asks.Load() == 0 && r.slots.waiting == 0 {
+		p.min = max(1, min(several, r.awaited(), maxBatch))
+	}
+	if p.min > 1 {
+		p.timeout = min(watchPeriod, r.timeout)
+	}
+	return p
+}
+
+// reap waits for events and takes what they are of out of flight, into d.ended.
+// The token is free. Called with mu held, which it releases in between.
+func (r *Ring) reap(d *driver, p patience) {
+	r.token = true
+	r.rouse() // for what this goroutine does not send
+	r.mu.Unlock()
+	n, err := r.await(d.events[:p.max], p)
+	r.mu.Lock()
+	r.token = false
+	if r.closed.Load() {
+		r.outside.Broadcast()
+	}
+	if n == 0 {
+		r.stalled = false // no event has made room for so long: try
+	}
+	d.ended = r.reaped(d.events[:n], d.ended)
+	if err != nil {
+		r.abort(d, err)
+	}
+}
+
+// awaitToken waits until nobody reaps, with mu held, which it releases in between.
+// It is for who has made sure that nothing is in flight.
+func (r *Ring) awaitToken() {
+	for r.token && r.broken == nil {
+		r.outside.Wait()
+	}
+}
+
+// await waits until there are events and returns how many it has taken: none,
+// sometimes, when a timeout or a signal ended the wait. The error says that the
+// context is of no more use.
+func (r *Ring) await(events []aio.Event, p patience) (int, error) {
+	if p.min == 1 {
+		if n := r.context.Reap(events); n > 0 {
+			return n, nil
+		}
+	}
+	if r.eventfd == nil {
+		return r.getEvents(p.min, events, p.timeout)
+	}
+	// The kernel adds to the count after the event is in the ring, so an event
+	// that is missed here leaves a count behind that ends the wait.
+	if !r.context.Mapped() {
+		if n, err := r.getEvents(0, events, 0); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, r.eventfd.Wait() // the next reap takes them
+}
+
+func (r *Ring) getEvents(min int, events []aio.Event, timeout time.Duration) (int, error) {
+	n, err := r.context.GetEvents(min, events, timeout)
+	if errors.Is(err, syscall.EINTR) {
+		err = nil
+	}
+	return n, err
+}
+
+// reapReady looks at the completion ring if nobody else does: a device that
+// answers at once costs no hand-over between goroutines. Called with mu held,
+// which is what makes the caller the only reaper while the token is free.
+func (r *Ring) reapReady(d *driver) {
+	if r.token || r.inFlight == 0 || r.broken != nil {
+		return
+	}
+	n := r.context.Reap(d.events[:])
+	d.ended = r.reaped(d.events[:n], d.ended)
+}
+
+// reaped takes the requests that events are of out of flight and appends them
+// to list. An event that is nobody's, or came twice, is counted and dropped:
+// the ring is writable memory, so what it says is checked against the table.
+// Called with mu held.
+func (r *Ring) reaped(events []aio.Event, list []outcome) []outcome {
+	for i := range events {
+		slot, gen := uint32(events[i].Data), uint32(events[i].Data>>32)
+		if slot >= uint32(len(r.requests)) { // not int(slot): less than 0 in 32 bits
+			r.stats.Strays.Add(1)
+			continue
+		}
+		q := r.requests[slot]
+		if q.state != stateEntering && q.state != stateInFlight || q.gen != gen {
+			r.stats.Strays.Add(1)
+			continue
+		}
+		if q.state == stateEntering {
+			r.entering--
+		}
+		q.state = stateIdle
+		r.inFlight--
+		r.stalled = false
+		list = append(list, outcome{q: q, res: events[i].Res})
+	}
+	return list
+}
