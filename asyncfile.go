@@ -180,10 +180,17 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 // newFuture returns a Future of an operation of such a kind on f.
 func (f *AsyncFile) newFuture(kind OpKind) *Future {
 	future := newFuture()
-	if f.opened() && f.aio {
-		future.carrier, future.writes = f.lane, kind != OpRead && kind != OpReadv
+	if f.opened() {
+		future.carry(f, kind)
 	}
 	return future
+}
+
+// carry makes the Future that of an operation of such a kind on file.
+func (f *Future) carry(file *AsyncFile, kind OpKind) {
+	if file.aio {
+		f.carrier, f.writes = file.lane, kind != OpRead && kind != OpReadv
+	}
 }
 
 func (f *AsyncFile) start(op Op) *Future {
