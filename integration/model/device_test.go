@@ -7,15 +7,15 @@ import (
 	"testing"
 
 	"github.com/seed-39be8cca/asyncfile"
+	"github.com/seed-39be8cca/asyncfile/integration/disks"
 )
 
 // TestDevice has goroutines write each its own bytes of shared blocks of a block
 // device, aligned and not, and expects all of them.
 func TestDevice(t *testing.T) {
 	for _, sector := range []int{512, 4096} {
-		fs := fileSystem{name: "device", sector: sector, size: 16 << 20}
-		fs.needsRoot(t)
-		device := fs.loop(t)
+		fs := disks.FS{Name: "device", Sector: sector, Size: 16 << 20}
+		device := fs.Loop(t)
 		f, err := asyncfile.OpenFile(device, os.O_RDWR, 0, asyncfile.WithDirect(asyncfile.DirectRequire))
 		if err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile"
+	"github.com/seed-39be8cca/asyncfile/integration/disks"
 	"pgregory.net/rapid"
 )
 
@@ -32,13 +33,13 @@ func TestModel(t *testing.T) {
 	seed := env(t, "ASYNCFILE_SEED", rand.Uint64N(1<<62)|1)
 	t.Logf("seed %d", seed)
 	flag.Set("rapid.nofailfile", "true")
-	for _, fs := range fileSystems {
-		t.Run(fs.name, func(t *testing.T) {
-			dir := fs.mountFor(t)
+	for _, fs := range disks.All {
+		t.Run(fs.Name, func(t *testing.T) {
+			dir := fs.Mount(t)
 			m := newMachine(t, dir)
 			// On XFS a direct read past the end fails with EIO where a direct write
 			// has gone into space that a buffered one has only reserved.
-			m.flushes = strings.HasPrefix(fs.name, "xfs")
+			m.flushes = strings.HasPrefix(fs.Name, "xfs")
 			start := time.Now()
 			flag.Set("rapid.checks", strconv.Itoa(min(max(steps/100, 10), 1000)))
 			for i := uint64(0); m.done.Load() < int64(steps) && !t.Failed(); i++ {
@@ -49,7 +50,7 @@ func TestModel(t *testing.T) {
 					t.Fatal("rapid makes no checks any more: is the time of the test up?")
 				}
 			}
-			t.Logf("%s: %d operations in %v, seed %d; stats of the Rings:", fs.name, m.done.Load(), time.Since(start), seed)
+			t.Logf("%s: %d operations in %v, seed %d; stats of the Rings:", fs.Name, m.done.Load(), time.Since(start), seed)
 			for _, v := range m.variants {
 				t.Logf("%s: %+v", v.name, v.ring.Stats())
 			}

@@ -1,0 +1,145 @@
+// Package disks makes file systems in loop devices, for tests, and takes them
+// away when a test ends. Where that cannot be, for want of root, tools or
+// devices, it skips the test, and fails it in CI.
+package disks
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// An FS is a file system that Mount makes in a loop device.
+type FS struct {
+	Name    string
+	Mkfs    []string // the command, without the device; none for tmpfs, which needs no device
+	Sector  int      // logical block size of the device in bytes; 0 means 512
+	Size    int64    // of the device in bytes
+	Options string   // of the mount
+}
+
+// All is the file systems on which the library is tested.
+var All = []FS{
+	{Name: "ext4", Mkfs: []string{"mkfs.ext4", "-q", "-F"}, Size: 256 << 20},
+	{Name: "ext4-1k", Mkfs: []string{"mkfs.ext4", "-q", "-F", "-b", "1024"}, Size: 256 << 20},
+	{Name: "ext4-device4k", Mkfs: []string{"mkfs.ext4", "-q", "-F"}, Sector: 4096, Size: 256 << 20},
+	{Name: "ext2", Mkfs: []string{"mkfs.ext2", "-q", "-F"}, Size: 256 << 20}, // has no fallocate
+	{Name: "xfs-512", Mkfs: []string{"mkfs.xfs", "-q", "-f", "-s", "size=512"}, Size: 512 << 20},
+	{Name: "xfs-4096", Mkfs: []string{"mkfs.xfs", "-q", "-f", "-s", "size=4096"}, Size: 512 << 20},
+	{Name: "xfs-device4k", Mkfs: []string{"mkfs.xfs", "-q", "-f"}, Sector: 4096, Size: 512 << 20},
+	{Name: "btrfs", Mkfs: []string{"mkfs.btrfs", "-q", "-f"}, Size: 512 << 20},
+	{Name: "tmpfs", Size: 512 << 20},
+	{Name: "overlay", Mkfs: []string{"mkfs.ext4", "-q", "-F"}, Size: 256 << 20}, // over ext4
+}
+
+// Unable skips the test, or fails it where it has to run: in CI, as root.
+func Unable(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" && runtime.GOOS == "linux" && os.Geteuid() == 0 {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// NeedsRoot skips the test where loop devices and mounts are not to be had.
+func NeedsRoot(t testing.TB) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("loop devices are Linux's")
+	}
+	if os.Geteuid() != 0 {
+		Unable(t, "only root may make loop devices and mount them")
+	}
+}
+
+// Mount makes the file system and returns a folder on it, until the test ends.
+func (fs FS) Mount(t testing.TB) string {
+	t.Helper()
+	NeedsRoot(t)
+	target := filepath.Join(t.TempDir(), fs.Name)
+	if err := os.Mkdir(target, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if fs.Mkfs == nil {
+		fs.mountOn(t, target, "-t", fs.Name, "-o", fmt.Sprintf("size=%d", fs.Size), fs.Name)
+		return target
+	}
+	device := fs.Loop(t)
+	if out, err := exec.Command(fs.Mkfs[0], append(fs.Mkfs[1:len(fs.Mkfs):len(fs.Mkfs)], device)...).CombinedOutput(); err != nil {
+		Unable(t, "%s: %v: %s", fs.Mkfs[0], err, out)
+	}
+	options := []string{device}
+	if fs.Options != "" {
+		options = []string{"-o", fs.Options, device}
+	}
+	fs.mountOn(t, target, options...)
+	if fs.Name != "overlay" {
+		return target
+	}
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(target, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	merged := filepath.Join(target, "merged")
+	fs.mountOn(t, merged, "-t", "overlay", "-o", fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", target), "overlay")
+	return merged
+}
+
+// Loop makes a loop device of fs.Size bytes on an image in memory, or where
+// ASYNCFILE_IMAGES says, and returns its name.
+func (fs FS) Loop(t testing.TB) string {
+	t.Helper()
+	NeedsRoot(t)
+	dir := os.Getenv("ASYNCFILE_IMAGES")
+	if dir == "" {
+		dir = "/dev/shm"
+		if _, err := os.Stat(dir); err != nil {
+			dir = t.TempDir()
+		}
+	}
+	image, err := os.CreateTemp(dir, "asyncfile-"+fs.Name+"-*.img")
+	if err != nil {
+		Unable(t, "%s: no image: %v", fs.Name, err)
+	}
+	t.Cleanup(func() { os.Remove(image.Name()) })
+	defer image.Close()
+	if err := image.Truncate(fs.Size); err != nil {
+		t.Fatal(err)
+	}
+	return fs.LoopOn(t, image.Name())
+}
+
+// LoopOn makes a loop device on an image that is there, and returns its name.
+func (fs FS) LoopOn(t testing.TB, image string) string {
+	t.Helper()
+	NeedsRoot(t)
+	out, err := exec.Command("losetup", "--find", "--show", "--sector-size", fmt.Sprint(max(fs.Sector, 512)), image).CombinedOutput()
+	if err != nil {
+		Unable(t, "%s: losetup: %v: %s", fs.Name, err, out)
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil {
+			t.Errorf("losetup --detach %s: %v: %s", device, err, out)
+		}
+	})
+	return device
+}
+
+// mountOn runs mount with args and target, and umount at the end.
+func (fs FS) mountOn(t testing.TB, target string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("mount", append(args, target)...).CombinedOutput(); err != nil {
+		Unable(t, "mount of %s: %v: %s", fs.Name, err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", target).CombinedOutput(); err != nil {
+			t.Errorf("umount %s: %v: %s", target, err, out)
+		}
+	})
+}
