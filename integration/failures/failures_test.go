@@ -15,10 +15,11 @@ import (
 
 // A shortage is why writes fail.
 type shortage struct {
-	room int64                          // bytes that fit, about
-	arm  func(t *testing.T, dir string) // makes it so
-	heal func(t *testing.T, dir string) // lets writes succeed again
-	twin [2]string                      // folders: of os.File, and of the subject
+	room  int64                          // bytes that fit, about
+	vague bool                           // how many differs from time to time
+	arm   func(t *testing.T, dir string) // makes it so
+	heal  func(t *testing.T, dir string) // lets writes succeed again
+	twin  [2]string                      // folders: of os.File, and of the subject
 }
 
 // fullDisks are file systems to be filled.
@@ -26,7 +27,7 @@ var fullDisks = []disks.FS{
 	{Name: "tmpfs", Size: 8 << 20},
 	{Name: "ext4", Mkfs: []string{"mkfs.ext4", "-q", "-F", "-m", "0"}, Size: 24 << 20},
 	{Name: "ext4-1k", Mkfs: []string{"mkfs.ext4", "-q", "-F", "-m", "0", "-b", "1024"}, Size: 24 << 20},
-	{Name: "ext4-indirect", Mkfs: []string{"mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^extent,^64bit,^has_journal"}, Size: 12 << 20}, // has no fallocate
+	{Name: "ext4-indirect", Mkfs: []string{"mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^extent,^64bit,^has_journal"}, Size: 8 << 20}, // has no fallocate
 	{Name: "xfs", Mkfs: []string{"mkfs.xfs", "-q", "-f"}, Size: 320 << 20},
 }
 
@@ -36,10 +37,11 @@ func TestFullDisk(t *testing.T) {
 		t.Run(fs.Name, func(t *testing.T) {
 			const room = 512 << 10
 			compare(t, &shortage{
-				room: room,
-				arm:  func(t *testing.T, dir string) { fill(t, dir, room) },
-				heal: func(t *testing.T, dir string) { empty(t, dir) },
-				twin: [2]string{fs.Mount(t), fs.Mount(t)},
+				room:  room,
+				vague: fs.Name == "xfs", // which reserves blocks ahead
+				arm:   func(t *testing.T, dir string) { fill(t, dir, room) },
+				heal:  func(t *testing.T, dir string) { empty(t, dir) },
+				twin:  [2]string{fs.Mount(t), fs.Mount(t)},
 			})
 		})
 	}
@@ -73,10 +75,11 @@ func TestOsFile(t *testing.T) {
 		t.Run(fs.Name, func(t *testing.T) {
 			const room = 512 << 10
 			s := &shortage{
-				room: room,
-				arm:  func(t *testing.T, dir string) { fill(t, dir, room) },
-				heal: func(t *testing.T, dir string) { empty(t, dir) },
-				twin: [2]string{fs.Mount(t), fs.Mount(t)},
+				room:  room,
+				vague: fs.Name == "xfs", // which reserves blocks ahead
+				arm:   func(t *testing.T, dir string) { fill(t, dir, room) },
+				heal:  func(t *testing.T, dir string) { empty(t, dir) },
+				twin:  [2]string{fs.Mount(t), fs.Mount(t)},
 			}
 			r, seed := random(t)
 			for range 40 {
@@ -122,7 +125,12 @@ func compare(t *testing.T, s *shortage) {
 		for _, route := range routes {
 			for i := range 4 {
 				tr := &trial{route: route, ring: ring.name, direct: i%2 == 0, deadline: i >= 2}
-				tr.draw(r, s.room)
+				if tr.draw(r, s.room); i < 2 { // far beyond the end
+					tr.size, tr.n = 4096, 4<<20
+					if tr.off = 1 << 30; tr.appends() {
+						tr.off = tr.size
+					}
+				}
 				s.try(t, tr, func(t *testing.T, name string, tr *trial) *subject { return open(t, name, tr, on) })
 			}
 		}
@@ -159,7 +167,11 @@ func (s *shortage) try(t *testing.T, tr *trial, open func(*testing.T, string, *t
 			t.Fatal(err)
 		}
 	}
-	tr.check(t, first[1], first[0])
+	if s.vague {
+		tr.true(t, first[1], first[1].n)
+	} else {
+		tr.check(t, first[1], first[0])
+	}
 	if rest := rest[1]; rest != nil {
 		if rest.errno != nil || first[1].n+rest.n != tr.n {
 			t.Errorf("%v: after %v the rest, with room: %v", tr, first[1], rest)

@@ -260,6 +260,12 @@ func (tr *trial) atCursor() bool {
 	return strings.HasPrefix(tr.route, "File.") && tr.route != "File.WriteAt"
 }
 
+// drops reports whether o has no count as os.File.WriteAt has none beside an
+// error, whatever it has written.
+func (tr *trial) drops(o *outcome) bool {
+	return tr.route == "File.WriteAt" && !tr.direct && !tr.deadline && o.errno != nil && o.n == 0
+}
+
 // check compares what a write that fails came to with what is right.
 func (tr *trial) check(t *testing.T, got, want *outcome) {
 	t.Helper()
@@ -267,12 +273,12 @@ func (tr *trial) check(t *testing.T, got, want *outcome) {
 		t.Helper()
 		t.Errorf("%v: %s:\n\tgot:  %v\n\twant: %v", tr, complaint, got, want)
 	}
-	dropped := tr.route == "File.WriteAt" && got.errno != nil && got.n == 0 // as by os.File, whatever was written
 	switch {
 	case got.errno != want.errno:
 		report("another error")
-	case dropped && !tr.deadline && got.size == want.size, tr.route == "Writer":
-		return // a Writer has several blocks in flight, and tells how far the file is right
+	case tr.route == "Writer": // has several blocks in flight, and tells how far the file is right
+	case tr.drops(got) && got.size == want.size:
+		return
 	case !tr.inParts() && got.n != want.n:
 		report("another count")
 	case !tr.inParts() && got.size != want.size:
@@ -293,7 +299,10 @@ func (tr *trial) true(t *testing.T, o *outcome, done int) {
 	if done > 0 {
 		size = max(size, tr.off+int64(done))
 	}
-	if o.size != size && (tr.route != "Writer" || done == tr.n) {
+	if (o.n == tr.n) != (o.errno == nil) && done == o.n {
+		report("of %d bytes", tr.n)
+	}
+	if o.size != size && !tr.drops(o) && (tr.route != "Writer" || done == tr.n) {
 		report("the size should be %d", size)
 	}
 	if tr.atCursor() && o.cursor != tr.off+int64(done) {
