@@ -20,6 +20,7 @@ type FS struct {
 	Sector  int      // logical block size of the device in bytes; 0 means 512
 	Size    int64    // of the device in bytes
 	Options string   // of the mount
+	Images  string   // the folder of the image; none means in memory, or where ASYNCFILE_IMAGES says
 }
 
 // All is the file systems on which the library is tested.
@@ -90,12 +91,14 @@ func (fs FS) Mount(t testing.TB) string {
 	return merged
 }
 
-// Loop makes a loop device of fs.Size bytes on an image in memory, or where
-// ASYNCFILE_IMAGES says, and returns its name.
+// Loop makes a loop device of fs.Size bytes on an image, and returns its name.
 func (fs FS) Loop(t testing.TB) string {
 	t.Helper()
 	NeedsRoot(t)
-	dir := os.Getenv("ASYNCFILE_IMAGES")
+	dir := fs.Images
+	if dir == "" {
+		dir = os.Getenv("ASYNCFILE_IMAGES")
+	}
 	if dir == "" {
 		dir = "/dev/shm"
 		if _, err := os.Stat(dir); err != nil {

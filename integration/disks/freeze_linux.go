@@ -1,10 +1,11 @@
 package disks
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -52,14 +53,55 @@ func guard(t testing.TB, script string, args ...string) (undo func()) {
 	return undo
 }
 
-// Sleepers returns how many threads of this process sleep in a write to a frozen
-// file system.
+// Sleepers returns how many threads of this process sleep in the kernel without
+// being to be woken by a signal, as in a write to a frozen file system.
 func Sleepers() (n int) {
-	tasks, _ := filepath.Glob("/proc/self/task/*")
-	for _, task := range tasks {
-		if where, err := os.ReadFile(task + "/wchan"); err == nil && strings.HasPrefix(string(where), "percpu_rwsem") {
+	stats, _ := filepath.Glob("/proc/self/task/*/stat")
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if end := bytes.LastIndexByte(text, ')'); err == nil && bytes.HasPrefix(text[end+1:], []byte(" D")) {
 			n++
 		}
 	}
 	return n
+}
+
+// SetQueue sets an attribute of the request queue of the device that dir is on,
+// until the test ends.
+func SetQueue(t testing.TB, dir, attribute, value string) {
+	t.Helper()
+	name := fmt.Sprintf("/sys/dev/block/%s/queue/%s", device(t, dir), attribute)
+	before, err := os.ReadFile(name)
+	if err == nil {
+		err = os.WriteFile(name, []byte(value), 0)
+	}
+	if err != nil {
+		Unable(t, "%v", err)
+	}
+	t.Cleanup(func() { os.WriteFile(name, before, 0) })
+}
+
+// Remount unmounts the file system that is mounted on dir and mounts it again:
+// the kernel then knows nothing of its files.
+func Remount(t testing.TB, dir string) {
+	t.Helper()
+	name, err := os.Readlink("/sys/dev/block/" + device(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{{"umount", dir}, {"mount", "/dev/" + filepath.Base(name), dir}} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", command, err, out)
+		}
+	}
+}
+
+// device returns the numbers of the device that dir is on, as sysfs has them.
+func device(t testing.TB, dir string) string {
+	t.Helper()
+	var st syscall.Stat_t
+	if err := syscall.Stat(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%d:%d", st.Dev>>8&0xfff, st.Dev&0xff|st.Dev>>12&^0xff)
 }

@@ -2,6 +2,7 @@ package isolation
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -23,8 +24,9 @@ var kinds = []disks.FS{
 	{Name: "btrfs", Mkfs: []string{"mkfs.btrfs", "-q", "-f"}, Size: 256 << 20},
 }
 
-// A world is two file systems on a device each. Tests freeze A.
-type world struct{ a, b string }
+// A world is two file systems, on a device each. Tests freeze A, or what its
+// device is an image in.
+type world struct{ a, b, beneath string }
 
 // each runs test on every kind of file system.
 func each(t *testing.T, test func(t *testing.T, w *world)) {
@@ -45,7 +47,32 @@ type winter struct {
 	thaw func()
 }
 
-func (w *world) freeze(t *testing.T) *winter { return &winter{t, disks.Freeze(t, w.a)} }
+func (w *world) freeze(t *testing.T) *winter {
+	t.Helper()
+	if w.beneath == "" {
+		return &winter{t, disks.Freeze(t, w.a)}
+	}
+	// Of what comes to the device, only writes sleep in what is beneath, and the
+	// rest behind them. So there is one, of a file of nobody's.
+	f, err := os.CreateTemp(w.a, "hang-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	thaw := disks.Freeze(t, w.beneath)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := f.Write(block)
+		ended <- errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
+	}()
+	thawed := sync.OnceFunc(func() {
+		thaw()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(thawed)
+	return &winter{t, thawed}
+}
 
 // must runs do, which has to end while A is frozen, and thaws A if it does not.
 func (w *winter) must(what string, do func()) bool {
@@ -63,18 +90,22 @@ func (w *winter) must(what string, do func()) bool {
 	}
 }
 
-// hasSleeper waits until a thread sleeps in a write to A.
+// hasSleeper waits until a thread sleeps in the kernel for A.
 func (w *winter) hasSleeper() {
 	w.t.Helper()
-	w.must("the kernel's first look at a write", func() { await(func() bool { return disks.Sleepers() > 0 }) })
+	if !await(func() bool { return disks.Sleepers() > 0 }) {
+		w.t.Error("nothing sleeps in the kernel, but it should")
+	}
 }
 
-// await waits for a condition that nothing tells of, at most for long enough that
-// who waits for the caller has given up.
-func await(met func() bool) {
-	for end := time.Now().Add(2 * patience); !met() && time.Now().Before(end); {
-		runtime.Gosched()
+// await waits until a condition that nothing tells of is met, with patience.
+func await(met func() bool) bool {
+	for end := time.Now().Add(patience); !met(); runtime.Gosched() {
+		if time.Now().After(end) {
+			return false
+		}
 	}
+	return true
 }
 
 // fileSize is what files have in the beginning, in bytes.
