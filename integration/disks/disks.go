@@ -69,7 +69,9 @@ func (fs FS) Mount(t testing.TB) string {
 		fs.mountOn(t, target, "-t", fs.Name, "-o", fmt.Sprintf("size=%d", fs.Size), fs.Name)
 		return target
 	}
-	device := fs.Loop(t)
+	device := fs.attach(t)
+	// With its last user, which the mount is from here on, the device goes.
+	defer detach(t, device)
 	if out, err := exec.Command(fs.Mkfs[0], append(fs.Mkfs[1:len(fs.Mkfs):len(fs.Mkfs)], device)...).CombinedOutput(); err != nil {
 		Unable(t, "%s: %v: %s", fs.Mkfs[0], err, out)
 	}
@@ -91,10 +93,27 @@ func (fs FS) Mount(t testing.TB) string {
 	return merged
 }
 
-// Loop makes a loop device of fs.Size bytes on an image, and returns its name.
+// Loop makes a loop device of fs.Size bytes and returns its name.
 func (fs FS) Loop(t testing.TB) string {
 	t.Helper()
 	NeedsRoot(t)
+	device := fs.attach(t)
+	t.Cleanup(func() { detach(t, device) })
+	return device
+}
+
+// LoopOn makes a loop device on an image and returns its name.
+func (fs FS) LoopOn(t testing.TB, image string) string {
+	t.Helper()
+	NeedsRoot(t)
+	device := fs.attachOn(t, image)
+	t.Cleanup(func() { detach(t, device) })
+	return device
+}
+
+// attach makes a loop device on an image that is gone with it.
+func (fs FS) attach(t testing.TB) string {
+	t.Helper()
 	dir := fs.Images
 	if dir == "" {
 		dir = os.Getenv("ASYNCFILE_IMAGES")
@@ -109,34 +128,38 @@ func (fs FS) Loop(t testing.TB) string {
 	if err != nil {
 		Unable(t, "%s: no image: %v", fs.Name, err)
 	}
-	t.Cleanup(func() { os.Remove(image.Name()) })
+	defer os.Remove(image.Name())
 	defer image.Close()
 	if err := image.Truncate(fs.Size); err != nil {
 		t.Fatal(err)
 	}
-	return fs.LoopOn(t, image.Name())
+	return fs.attachOn(t, image.Name())
 }
 
-// LoopOn makes a loop device on an image that is there, and returns its name.
-func (fs FS) LoopOn(t testing.TB, image string) string {
+func (fs FS) attachOn(t testing.TB, image string) string {
 	t.Helper()
-	NeedsRoot(t)
 	out, err := exec.Command("losetup", "--find", "--show", "--sector-size", fmt.Sprint(max(fs.Sector, 512)), image).CombinedOutput()
 	if err != nil {
 		Unable(t, "%s: losetup: %v: %s", fs.Name, err, out)
 	}
-	device := strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil {
-			t.Errorf("losetup --detach %s: %v: %s", device, err, out)
-		}
-	})
-	return device
+	return strings.TrimSpace(string(out))
 }
+
+func detach(t testing.TB, device string) {
+	t.Helper()
+	if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil {
+		t.Errorf("losetup --detach %s: %v: %s", device, err, out)
+	}
+}
+
+// unmount is what becomes of a file system that is still mounted when its test
+// is over, because that was killed.
+const unmount = `cat; if mountpoint -q "$0"; then fsfreeze --unfreeze "$0"; umount --lazy "$0"; fi`
 
 // mountOn runs mount with args and target, and umount at the end.
 func (fs FS) mountOn(t testing.TB, target string, args ...string) {
 	t.Helper()
+	over := guard(t, unmount, target)
 	if out, err := exec.Command("mount", append(args, target)...).CombinedOutput(); err != nil {
 		Unable(t, "mount of %s: %v: %s", fs.Name, err, out)
 	}
@@ -144,5 +167,6 @@ func (fs FS) mountOn(t testing.TB, target string, args ...string) {
 		if out, err := exec.Command("umount", target).CombinedOutput(); err != nil {
 			t.Errorf("umount %s: %v: %s", target, err, out)
 		}
+		over()
 	})
 }

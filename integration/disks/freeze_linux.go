@@ -6,14 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 )
 
 // frozenAtMost is for how many seconds a file system stays frozen if nobody
 // thaws it. What sleeps in it cannot be killed, and so could not end either.
-const frozenAtMost = "45"
+const frozenAtMost = "30"
 
 // Freeze freezes the file system that is mounted on dir, as fsfreeze(8) does
 // for a snapshot: what writes to it sleeps in the kernel until thaw, which may be
@@ -24,33 +23,11 @@ func Freeze(t testing.TB, dir string) (thaw func()) {
 	if _, err := exec.LookPath("fsfreeze"); err != nil {
 		Unable(t, "%v", err)
 	}
-	thaw = guard(t, `timeout `+frozenAtMost+` cat; exec fsfreeze --unfreeze "$0"`, dir)
+	thaw = guard(t, `timeout `+frozenAtMost+` cat; mountpoint -q "$0" && fsfreeze --unfreeze "$0"`, dir)
 	if out, err := exec.Command("fsfreeze", "--freeze", dir).CombinedOutput(); err != nil {
 		Unable(t, "fsfreeze %s: %v: %s", dir, err, out)
 	}
 	return thaw
-}
-
-// guard starts a shell that runs script, which reads its standard input to the
-// end first. That comes with the first call of undo, the end of the test or of
-// this process.
-func guard(t testing.TB, script string, args ...string) (undo func()) {
-	t.Helper()
-	cmd := exec.Command("sh", append([]string{"-c", script}, args...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // out of the reach of who kills the tests
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	undo = sync.OnceFunc(func() {
-		stdin.Close()
-		cmd.Wait() // it has failed if there was nothing to undo
-	})
-	t.Cleanup(undo)
-	return undo
 }
 
 // Sleepers returns how many threads of this process sleep in the kernel without
@@ -89,6 +66,11 @@ func Remount(t testing.TB, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keep, err := os.Open("/dev/" + filepath.Base(name)) // without a user it would go
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keep.Close()
 	for _, command := range [][]string{{"umount", dir}, {"mount", "/dev/" + filepath.Base(name), dir}} {
 		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", command, err, out)

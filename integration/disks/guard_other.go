@@ -1,0 +1,7 @@
+//go:build !linux
+
+package disks
+
+import "testing"
+
+func guard(t testing.TB, script string, args ...string) (undo func()) { panic("not reached") }
