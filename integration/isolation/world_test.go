@@ -25,8 +25,11 @@ var kinds = []disks.FS{
 }
 
 // A world is two file systems, on a device each. Tests freeze A, or what its
-// device is an image in.
-type world struct{ a, b, beneath string }
+// device is an image in, or its server.
+type world struct {
+	a, b, beneath string
+	server        *disks.Server
+}
 
 // each runs test on every kind of file system.
 func each(t *testing.T, test func(t *testing.T, w *world)) {
@@ -43,14 +46,21 @@ const patience = 4 * time.Second
 
 // A winter is a time in which A is frozen.
 type winter struct {
-	t    *testing.T
-	thaw func()
+	t      *testing.T
+	thaw   func()
+	sleeps func() bool // reports whether something waits for the thaw
 }
 
 func (w *world) freeze(t *testing.T) *winter {
 	t.Helper()
-	if w.beneath == "" {
-		return &winter{t, disks.Freeze(t, w.a)}
+	sleeps := func() bool { return disks.Sleepers() > 0 }
+	switch {
+	case w.server != nil:
+		w.server.Hang()
+		t.Cleanup(w.server.Answer)
+		return &winter{t, w.server.Answer, func() bool { return w.server.Held() > 0 }}
+	case w.beneath == "":
+		return &winter{t, disks.Freeze(t, w.a), sleeps}
 	}
 	// Of what comes to the device, only writes sleep in what is beneath, and the
 	// rest behind them. So there is one, of a file of nobody's.
@@ -71,7 +81,7 @@ func (w *world) freeze(t *testing.T) *winter {
 		}
 	})
 	t.Cleanup(thawed)
-	return &winter{t, thawed}
+	return &winter{t, thawed, sleeps}
 }
 
 // must runs do, which has to end while A is frozen, and thaws A if it does not.
@@ -90,10 +100,10 @@ func (w *winter) must(what string, do func()) bool {
 	}
 }
 
-// hasSleeper waits until a thread sleeps in the kernel for A.
+// hasSleeper waits until something in the kernel waits for A.
 func (w *winter) hasSleeper() {
 	w.t.Helper()
-	if !await(func() bool { return disks.Sleepers() > 0 }) {
+	if !await(w.sleeps) {
 		w.t.Error("nothing sleeps in the kernel, but it should")
 	}
 }
