@@ -43,7 +43,6 @@ func TestHungSize(t *testing.T) {
 		}()
 		await(func() bool { return done(called) || server.Held() > 1 })
 		server.HangSize() // and answer the write
-		cold.must("the write", func() { asyncfile.WaitAll(writes...) })
 		cold.must("B", func() {
 			for i := range enough {
 				if err := operate(fb, i); err != nil {
@@ -51,6 +50,7 @@ func TestHungSize(t *testing.T) {
 				}
 			}
 		})
+		cold.must("the write", func() { asyncfile.WaitAll(writes...) })
 		cold.must("another write", func() { writes = append(writes, fa.WriteAt(block, 2*blockSize)) })
 		cold.must("Append", func() { <-called })
 		cold.thaw()
