@@ -1,0 +1,171 @@
+package failures
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/seed-39be8cca/asyncfile"
+	"github.com/seed-39be8cca/asyncfile/integration/disks"
+)
+
+// A piece is a write among others. It does not share a byte with any of them.
+type piece struct {
+	op     asyncfile.Op
+	future *asyncfile.Future
+}
+
+// TestFailuresAmongOthers has writes for which there is no room in flight with
+// others, all of which make the file larger. What the former added to it goes, and
+// what the latter wrote stays.
+func TestFailuresAmongOthers(t *testing.T) {
+	const room, small, large, rounds = 512 << 10, 4 << 10, 900 << 10, 12
+	for _, fs := range fullDisks[:3] {
+		t.Run(fs.Name, func(t *testing.T) {
+			dir := fs.Mount(t)
+			r, seed := random(t)
+			for _, backend := range []asyncfile.Backend{asyncfile.BackendAIO, asyncfile.BackendPool} {
+				for _, direct := range []asyncfile.DirectMode{asyncfile.DirectOff, asyncfile.DirectRequire} {
+					for range rounds {
+						fill(t, dir, room)
+						name := filepath.Join(dir, "file")
+						f, err := asyncfile.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600, asyncfile.WithBackend(backend), asyncfile.WithDirect(direct))
+						if err != nil {
+							t.Fatal(err)
+						}
+						var pieces []*piece
+						var ops []asyncfile.Op
+						for i := range 16 {
+							op := asyncfile.Op{Kind: asyncfile.OpWrite, Offset: int64(1+i) << 20}
+							if r.IntN(3) == 0 {
+								op.Kind = asyncfile.OpAppend
+							}
+							n := small
+							if r.IntN(4) == 0 {
+								n = large
+							}
+							op.Buf = bytes.Repeat([]byte{byte(1 + i)}, n)
+							if direct != asyncfile.DirectOff {
+								op.Buf = append(asyncfile.AlignedBuffer(n)[:0], op.Buf...)
+							}
+							ops = append(ops, op)
+						}
+						for i, future := range f.Submit(ops...) {
+							pieces = append(pieces, &piece{ops[i], future})
+						}
+						var end int64
+						for i, p := range pieces {
+							n, err := p.future.Wait()
+							if n == len(p.op.Buf) != (err == nil) || err != nil && errnoOf(err) != syscall.ENOSPC {
+								t.Errorf("%v of %d bytes: %d, %v", p.op.Kind, len(p.op.Buf), n, err)
+							}
+							if at := p.future.Offset(); n > 0 {
+								end = max(end, at+int64(n))
+							}
+							if p.op.Kind != asyncfile.OpAppend && p.future.Offset() != p.op.Offset {
+								t.Errorf("write %d at %d says that it was at %d", i, p.op.Offset, p.future.Offset())
+							}
+						}
+						info, err := f.Stat()
+						if err != nil {
+							t.Fatal(err)
+						}
+						if info.Size() != end {
+							t.Errorf("%v, direct %v: the file has %d bytes; what was written ends at %d", backend, direct, info.Size(), end)
+						}
+						checkPieces(t, name, pieces)
+						f.Close()
+						os.Remove(name)
+						empty(t, dir)
+					}
+				}
+			}
+			if t.Failed() {
+				t.Logf("ASYNCFILE_SEED=%d", seed)
+			}
+		})
+	}
+}
+
+// checkPieces checks that what was written is there.
+func checkPieces(t *testing.T, name string, pieces []*piece) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i, p := range pieces {
+		n, _ := p.future.Wait()
+		got := make([]byte, n)
+		if _, err := f.ReadAt(got, p.future.Offset()); n > 0 && (err != nil || !bytes.Equal(got, p.op.Buf[:n])) {
+			t.Errorf("write %d of %d bytes at %d is not there: %v", i, n, p.future.Offset(), err)
+		}
+	}
+}
+
+// TestFailureBesideAnotherHandle appends through another handle while writes far
+// beyond the end fail for want of room. To take back what those added must not
+// take back what was appended.
+func TestFailureBesideAnotherHandle(t *testing.T) {
+	const room, record, records = 1 << 20, 512, 400
+	dir := disks.FS{Name: "ext4", Mkfs: []string{"mkfs.ext4", "-q", "-F", "-m", "0"}, Size: 24 << 20}.Mount(t)
+	fill(t, dir, room)
+	name := filepath.Join(dir, "file")
+	f, err := asyncfile.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600, asyncfile.WithBackend(asyncfile.BackendAIO), asyncfile.WithDirect(asyncfile.DirectRequire))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	log, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	var appended sync.WaitGroup
+	ended := make(chan struct{})
+	written := 0
+	appended.Go(func() {
+		defer close(ended)
+		for i := range records {
+			if n, err := log.Write(bytes.Repeat([]byte(fmt.Sprintf("%07d\n", i)), record/8)); err == nil && n == record {
+				written++
+			}
+		}
+	})
+	p := asyncfile.AlignedBuffer(4 << 20)
+	failed := 0
+	for stop := false; !stop; {
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := f.WriteAt(p, (info.Size()+4095)&^4095).Wait(); err != nil && n == 0 {
+			failed++
+		}
+		select {
+		case <-ended:
+			stop = true
+		default:
+		}
+	}
+	appended.Wait()
+	all, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := 0
+	for i := range records {
+		if bytes.Contains(all, bytes.Repeat([]byte(fmt.Sprintf("%07d\n", i)), record/8)) {
+			there++
+		}
+	}
+	t.Logf("%d of %d records were appended, beside %d writes that failed; %d are there", written, records, failed, there)
+	if there < written {
+		t.Errorf("%d of %d records are lost", written-there, written)
+	}
+}
