@@ -1,8 +1,10 @@
 package failures
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -69,6 +71,34 @@ func TestFileSizeLimit(t *testing.T) {
 	})
 }
 
+// TestQuota writes beyond a quota: that of a subvolume of btrfs, which holds for
+// root, too.
+func TestQuota(t *testing.T) {
+	const room = 512 << 10
+	btrfs := func(t *testing.T, args ...string) {
+		t.Helper()
+		if out, err := exec.Command("btrfs", args...).CombinedOutput(); err != nil {
+			disks.Unable(t, "btrfs %v: %v: %s", args, err, out)
+		}
+	}
+	s := &shortage{
+		room:  room,
+		vague: true, // metadata counts, too
+		arm: func(t *testing.T, dir string) {
+			flush(t, dir)
+			btrfs(t, "qgroup", "limit", fmt.Sprint(room+32<<10), dir)
+		},
+		heal: func(t *testing.T, dir string) { btrfs(t, "qgroup", "limit", "none", dir) },
+	}
+	for i := range s.twin {
+		dir := disks.FS{Name: "btrfs", Mkfs: []string{"mkfs.btrfs", "-q", "-f"}, Size: 128 << 20}.Mount(t)
+		s.twin[i] = filepath.Join(dir, "sub")
+		btrfs(t, "quota", "enable", dir)
+		btrfs(t, "subvolume", "create", s.twin[i])
+	}
+	compare(t, s)
+}
+
 // TestOsFile compares os.File with itself: where it differs, so may others.
 func TestOsFile(t *testing.T) {
 	for _, fs := range fullDisks {
@@ -82,7 +112,7 @@ func TestOsFile(t *testing.T) {
 				twin:  [2]string{fs.Mount(t), fs.Mount(t)},
 			}
 			r, seed := random(t)
-			for range 40 {
+			for range 24 {
 				tr := &trial{route: []string{"WriteAt", "File.Write"}[r.IntN(2)], ring: "os.File", direct: r.IntN(2) == 0}
 				tr.draw(r, s.room)
 				s.try(t, tr, plain)

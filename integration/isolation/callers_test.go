@@ -336,6 +336,21 @@ func TestOthersEnd(t *testing.T) {
 					}
 				})
 			}
+			cold.must("opening files", func() {
+				for _, name := range []string{ours[0].Name(), others[0].Name()} {
+					for _, opts := range [][]asyncfile.Option{direct, buffered} {
+						f, err := asyncfile.Open(name, opts...)
+						if err != nil {
+							t.Error(err)
+							continue
+						}
+						if _, err := f.ReadAt(asyncfile.AlignedBuffer(blockSize), fileSize/2).Wait(); err != nil {
+							t.Error(err)
+						}
+						f.Close()
+					}
+				}
+			})
 			cold.must("Close of the Ring of B", func() {
 				alone.Stats()
 				if err := alone.Close(); err != nil {

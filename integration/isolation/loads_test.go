@@ -60,6 +60,7 @@ var loads = []load{
 	{name: "Sync", writers: 3, step: writeAndSync},
 	{name: "Append", writers: 3, step: appendAt},
 	{name: "File.WriteAt", writers: most - 4, step: fileWriteAt},
+	{name: "Preallocate", writers: 3, step: preallocate},
 }
 
 func writeAt(w *writer) error {
@@ -75,6 +76,15 @@ func fileWriteAt(w *writer) error {
 func writeAndSync(w *writer) error {
 	write := w.f.WriteAt(w.block())
 	return asyncfile.WaitAll(write, w.f.Sync())
+}
+
+func preallocate(w *writer) error {
+	write := w.f.WriteAt(w.block())
+	if err := w.f.Preallocate(fileSize); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	_, err := write.Wait()
+	return err
 }
 
 // openLoop has writes begun whatever becomes of those before, as far as there
