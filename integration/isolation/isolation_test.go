@@ -10,13 +10,8 @@ import (
 	"github.com/seed-39be8cca/asyncfile"
 )
 
-// enough is how many operations on B show that it goes on, and winters how often
-// A is frozen under one load: what a freeze catches in io_submit, and whom,
-// differs.
-const (
-	enough  = 100
-	winters = 4
-)
+// enough is how many operations on B show that it goes on.
+const enough = 100
 
 // TestTraffic has a load on A while it is frozen. What goes on on B meanwhile has
 // to go on as without.
@@ -24,7 +19,7 @@ func TestTraffic(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		for _, l := range loads {
 			t.Run(l.name, func(t *testing.T) {
-				w.traffic(t, &l, winters, newFile(t, w.a, 0, direct...), newFile(t, w.b, 0, direct...))
+				w.traffic(t, &l, newFile(t, w.a, 0, direct...), newFile(t, w.b, 0, direct...))
 			})
 		}
 	})
@@ -54,7 +49,7 @@ func TestTrafficOfAllKinds(t *testing.T) {
 					}
 					t.Cleanup(func() { ring.Close() })
 					on := asyncfile.WithRing(ring)
-					w.traffic(t, l, 2, newFile(t, w.a, 0, with(a.opts, on)...), newFile(t, w.b, 0, with(b.opts, on)...))
+					w.traffic(t, l, newFile(t, w.a, 0, with(a.opts, on)...), newFile(t, w.b, 0, with(b.opts, on)...))
 				})
 			}
 		}
@@ -63,7 +58,7 @@ func TestTrafficOfAllKinds(t *testing.T) {
 
 // traffic compares B alone with B while A is frozen under a load: with what goes
 // on on B when the freeze comes, and with what begins later.
-func (w *world) traffic(t *testing.T, l *load, winters int, fa, fb *asyncfile.AsyncFile) {
+func (w *world) traffic(t *testing.T, l *load, fa, fb *asyncfile.AsyncFile) {
 	op := func(i int) error { return operate(fb, i) }
 	alone := begin(t, op)
 	before := alone.take(enough)
@@ -71,7 +66,7 @@ func (w *world) traffic(t *testing.T, l *load, winters int, fa, fb *asyncfile.As
 		t.Fatal(err)
 	}
 	load := l.start(fa)
-	for i := range winters {
+	for i := range 2 + l.winters {
 		var ops *traffic
 		if i%2 == 0 {
 			ops = begin(t, op)

@@ -13,10 +13,10 @@ func TestHungServer(t *testing.T) {
 	w := &world{a: server.Dir, b: kinds[0].Mount(t), server: server}
 	for _, l := range loads {
 		t.Run(l.name, func(t *testing.T) {
-			w.traffic(t, &l, 2, newFile(t, w.a, 0, direct...), newFile(t, w.b, 0, direct...))
+			w.traffic(t, &l, newFile(t, w.a, 0, direct...), newFile(t, w.b, 0, direct...))
 		})
 		t.Run(l.name+", buffered", func(t *testing.T) {
-			w.traffic(t, &l, 2, newFile(t, w.a, 0), newFile(t, w.b, 0))
+			w.traffic(t, &l, newFile(t, w.a, 0), newFile(t, w.b, 0))
 		})
 	}
 }
