@@ -128,6 +128,9 @@ func queue(w *writer) error {
 }
 
 func appendAt(w *writer) error {
+	if w.next > 1000 { // the disk is not large
+		return writeAt(w)
+	}
 	p := filled(blockSize, byte(w.next)|1)
 	w.next++
 	future := w.f.Append(p)
@@ -167,9 +170,9 @@ func (l *load) start(f *asyncfile.AsyncFile) *running {
 }
 
 // progress waits until n more steps were made.
-func (r *running) progress(n int64) {
+func (r *running) progress(n int64) bool {
 	until := r.steps.Load() + n
-	await(func() bool { return r.steps.Load() >= until })
+	return await(func() bool { return r.steps.Load() >= until })
 }
 
 // stop ends the load, waits for it, and checks what it has written.
