@@ -72,7 +72,7 @@ func NewServer(t testing.TB) *Server {
 	}
 	// What waits for an answer cannot be killed. If it never comes, the mount is
 	// taken away by force.
-	over := guard(t, `timeout 60 cat; umount --no-canonicalize --force "$0"`, s.Dir)
+	over := guard(t, `timeout 60 cat; umount --no-canonicalize --force "$0" || umount --no-canonicalize --lazy "$0"`, s.Dir)
 	if err := syscall.Mount("asyncfile", s.Dir, "fuse", syscall.MS_NOSUID|syscall.MS_NODEV, fmt.Sprintf("fd=%d", s.fd)+",rootmode=40000,user_id=0,group_id=0"); err != nil {
 		syscall.Close(s.fd)
 		Unable(t, "mount of FUSE: %v", err)

@@ -50,9 +50,9 @@ type load struct {
 }
 
 var loads = []load{
-	{name: "closed loop of 1", writers: 1, winters: 3, step: writeAt},
-	{name: "closed loop of 2", writers: 2, winters: 3, step: writeAt},
-	{name: "closed loop of 8", writers: 8, winters: 3, step: writeAt},
+	{name: "closed loop of 1", writers: 1, winters: 2, step: writeAt},
+	{name: "closed loop of 2", writers: 2, winters: 2, step: writeAt},
+	{name: "closed loop of 8", writers: 8, winters: 2, step: writeAt},
 	{name: "more writers than workers", writers: most - 4, step: writeAt},
 	{name: "unaligned", writers: most - 4, skew: 100, step: writeAt},
 	{name: "open loop", writers: 2, step: openLoop},
