@@ -264,6 +264,12 @@ func Pwrite(fd int, p []byte, off int64) (n int, err error) {
 	return max(n, 0), err
 }
 
+// SeekData returns where the first data at or behind off begins (lseek(2),
+// SEEK_DATA), and ENXIO where there is none. What was only allocated is no data,
+// and neither is a hole; to a file system that knows of neither, all is. It moves
+// the cursor of fd.
+func SeekData(fd int, off int64) (int64, error) { return unix.Seek(fd, off, unix.SEEK_DATA) }
+
 // Reopen opens the file that fd is open on once more, for writing only if that
 // may write, without O_DIRECT, and with those of the other status flags that
 // writes obey. It goes through /proc/self/fd, which works for files that have no
