@@ -6,6 +6,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/order"
@@ -287,22 +288,22 @@ func (x *extension) Run() {
 	f.leaveAlone(&x.entry)
 }
 
-// allocate makes room for a run, and the file large enough. If it fails it leaves
-// the file as it was: what was allocated beyond its end is given back, unless
-// another process has made the file larger meanwhile, and may use that.
+// allocate makes room for a run, and the file large enough. What it has allocated
+// beyond the end of the file when it fails ext4 gives back as the write that follows
+// fails (ext4_inode_extension_cleanup, fs/ext4/file.c). ftruncate(2) to the size that
+// fstat(2) tells would do so here, and cut off what another process appends between
+// the two.
 func (f *AsyncFile) allocate(run byteRange) error {
-	if run.to == math.MaxInt64 {
+	switch {
+	case run.to == math.MaxInt64:
 		return errors.ErrUnsupported // no file is so large: the write itself will tell
+	case run.to > aio.FileSizeLimit():
+		return syscall.EFBIG // which the write would get before ext4 gives anything back
 	}
-	before := f.size()
-	err := aio.Reserve(f.fd, run.from, run.to-run.from)
-	if err == nil {
-		err = aio.Allocate(f.fd, run.from, run.to-run.from) // only the size is left to change
+	if err := aio.Reserve(f.fd, run.from, run.to-run.from); err != nil {
+		return err
 	}
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) && f.size() == before {
-		f.osf.Truncate(before)
-	}
-	return err
+	return aio.Allocate(f.fd, run.from, run.to-run.from) // only the size is left to change
 }
 
 // An aloneTurn is a task that is to be alone on its file.
@@ -366,6 +367,7 @@ func (f *AsyncFile) cutsBack(q *request) bool {
 func (c *cutBack) grant() { c.q.lane.workers.Go(c) }
 
 // Run cuts the file back, on a worker, unless another process has changed its size.
+// What one appends between the last look and ftruncate(2) is lost: no call does both.
 func (c *cutBack) Run() {
 	f, s := c.q.file, &c.q.file.sequence
 	s.mu.Lock()
