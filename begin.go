@@ -133,8 +133,11 @@ func (f *AsyncFile) answerCached(op *Op, c *Completion) bool {
 		return false
 	}
 	n, err := aio.PreadNoWait(f.fd, op.Buf, op.Offset)
-	if err != nil && !errors.Is(err, syscall.EAGAIN) {
-		f.cached.Store(false) // the file system, or a sandbox, has no RWF_NOWAIT
+	switch beyond := op.Offset+int64(len(op.Buf)) < 0; { // EINVAL, too
+	case errors.Is(err, errors.ErrUnsupported), // the file system has no RWF_NOWAIT,
+		errors.Is(err, syscall.EPERM),             // or a sandbox,
+		errors.Is(err, syscall.EINVAL) && !beyond: // or a kernel before 4.14
+		f.cached.Store(false)
 	}
 	aio.Written(op.Buf[:n])
 	c.N = n

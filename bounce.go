@@ -1,6 +1,7 @@
 package asyncfile
 
 import (
+	"io"
 	"math/bits"
 	"sync"
 	"syscall"
@@ -40,6 +41,9 @@ func (f *AsyncFile) planBounced(q *request) error {
 		}
 	}
 	span := min(before+rest+unit-1, max(maxBounce, unit)) / unit * unit
+	if q.end() >= 0 && p.off-before+span < 0 {
+		return io.EOF // the block ends beyond every offset, and so behind every file
+	}
 	p.bounce = f.ring.bounces.get(int(span))
 	if !q.op.Kind.writes() {
 		p.off, p.skip = p.off-before, int(before)
@@ -77,15 +81,13 @@ func (q *request) dropBounce() {
 // performBounced carries the request out with ordinary system calls on the
 // calling goroutine.
 func (f *AsyncFile) performBounced(q *request) {
-	for f.makePlan(q) {
-		call := aio.Pread
-		if q.op.Kind.writes() {
-			call = aio.Pwrite
-		}
+	call := aio.Pread
+	if q.op.Kind.writes() {
+		call = aio.Pwrite
+	}
+	for planned := f.makePlan(q); planned; {
 		n, err := call(f.fd, q.plan.buf, q.plan.off)
-		if f.proceed(q, int64(n), err) == ended {
-			return
-		}
+		planned = f.proceed(q, int64(n), err) == again
 	}
 }
 

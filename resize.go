@@ -10,17 +10,26 @@ import (
 // Truncate changes the size of the file, in bytes, as os.File.Truncate does. It
 // blocks, and on direct files waits for the operations in flight.
 func (f *AsyncFile) Truncate(size int64) (err error) {
-	return f.resize("truncate", func() (int64, error) {
-		before := f.size()
-		err := f.osf.Truncate(size)
-		if cut := min(before, size); err == nil && f.direct && cut%bufferAlign != 0 {
-			// The kernel has zeroed the rest of the block there in the page cache.
-			// If that cannot be written the next Sync says so, as after Truncate of
-			// os.File: flushing leaves the failure to it.
-			_ = aio.Flush(f.fd, cut, 1)
+	return f.resize("truncate", func() error {
+		err := f.truncate(size)
+		if err == nil {
+			f.sequence.resized(size)
 		}
-		return size, err
+		return err
 	})
+}
+
+// truncate changes the size of the file, and leaves nothing of that to direct I/O.
+func (f *AsyncFile) truncate(size int64) error {
+	before := f.size()
+	err := f.osf.Truncate(size)
+	if cut := min(before, size); err == nil && f.direct && cut%bufferAlign != 0 {
+		// The kernel has zeroed the rest of the block there in the page cache.
+		// If that cannot be written the next Sync says so, as after Truncate of
+		// os.File: flushing leaves the failure to it.
+		_ = aio.Flush(f.fd, cut, 1)
+	}
+	return err
 }
 
 // Preallocate allocates the blocks of the file's first size bytes, with
@@ -30,18 +39,19 @@ func (f *AsyncFile) Truncate(size int64) (err error) {
 // used. size is at least 1. It answers errors.ErrUnsupported where the file
 // system has no such thing, and blocks as Truncate does.
 func (f *AsyncFile) Preallocate(size int64) error {
-	return f.resize("allocate", func() (int64, error) {
-		err := aio.Allocate(f.fd, 0, size)
-		if err != nil {
-			err = &fs.PathError{Op: "allocate", Path: f.name, Err: err}
+	return f.resize("allocate", func() error {
+		f.sequence.seen(f.size())
+		if err := aio.Allocate(f.fd, 0, size); err != nil {
+			return &fs.PathError{Op: "allocate", Path: f.name, Err: err}
 		}
-		return max(size, f.size()), err
+		f.sequence.grown(size)
+		return nil
 	})
 }
 
-// resize runs change, which returns the new size of the file, alone on the file
-// where direct I/O in flight would make it wait.
-func (f *AsyncFile) resize(op string, change func() (int64, error)) (err error) {
+// resize runs change alone on the file where direct I/O in flight would make it
+// wait.
+func (f *AsyncFile) resize(op string, change func() error) (err error) {
 	if !f.opened() {
 		return os.ErrInvalid
 	}
@@ -50,14 +60,8 @@ func (f *AsyncFile) resize(op string, change func() (int64, error)) (err error) 
 	}
 	defer f.leave()
 	if !f.resizesAlone {
-		_, err = change()
-		return err
+		return change()
 	}
-	f.alone(func() {
-		var size int64
-		if size, err = change(); err == nil {
-			f.sequence.resized(size)
-		}
-	})
+	f.alone(func() { err = change() })
 	return err
 }

@@ -3,9 +3,9 @@ package asyncfile
 import (
 	"container/heap"
 	"errors"
-	"math"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/order"
@@ -50,6 +50,25 @@ func (s *sequence) resized(size int64) {
 	defer s.mu.Unlock()
 	s.size.Store(size)
 	s.written = size
+}
+
+// seen takes note of how large the file is, by one that is alone on it. If it is
+// not as large as it was left others have made it so, and that is not undone.
+func (s *sequence) seen(size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if size != s.size.Load() {
+		s.size.Store(size)
+		s.written = size
+	}
+}
+
+// grown takes note that the file has, and keeps, this size at least.
+func (s *sequence) grown(size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.size.Store(max(s.size.Load(), size))
+	s.written = max(s.written, size)
 }
 
 // unplaced is request.heap of an append that only the kernel finds the place for.
@@ -132,6 +151,7 @@ func (f *AsyncFile) enterSequence(q *request) bool {
 		case to > size:
 			from, to = min(from, size), order.End
 		}
+	case to == order.End: // no file is so large: the write itself will tell
 	case f.extends(q) && !s.noAllocate:
 		q.extended = true
 		f.extendFor(from, to)
@@ -266,12 +286,7 @@ func (x *extension) Run() {
 		s.extension = nil
 	}
 	s.mu.Unlock()
-	before := f.size()
-	s.mu.Lock()
-	if before != s.size.Load() { // others have made it so
-		s.written = before
-	}
-	s.mu.Unlock()
+	s.seen(f.size())
 	for _, run := range x.runs {
 		err := f.allocate(run)
 		if err != nil {
@@ -287,22 +302,19 @@ func (x *extension) Run() {
 	f.leaveAlone(&x.entry)
 }
 
-// allocate makes room for a run, and the file large enough. If it fails it leaves
-// the file as it was: what was allocated beyond its end is given back, unless
-// another process has made the file larger meanwhile, and may use that.
+// allocate makes room for a run, and the file large enough. What it has allocated
+// beyond the end of the file when it fails ext4 gives back as the write that follows
+// fails (ext4_inode_extension_cleanup, fs/ext4/file.c). ftruncate(2) to the size that
+// fstat(2) tells would do so here, and cut off what another process appends between
+// the two.
 func (f *AsyncFile) allocate(run byteRange) error {
-	if run.to == math.MaxInt64 {
-		return errors.ErrUnsupported // no file is so large: the write itself will tell
+	if run.to > aio.FileSizeLimit() {
+		return syscall.EFBIG // which the write would get before ext4 gives anything back
 	}
-	before := f.size()
-	err := aio.Reserve(f.fd, run.from, run.to-run.from)
-	if err == nil {
-		err = aio.Allocate(f.fd, run.from, run.to-run.from) // only the size is left to change
+	if err := aio.Reserve(f.fd, run.from, run.to-run.from); err != nil {
+		return err
 	}
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) && f.size() == before {
-		f.osf.Truncate(before)
-	}
-	return err
+	return aio.Allocate(f.fd, run.from, run.to-run.from) // only the size is left to change
 }
 
 // An aloneTurn is a task that is to be alone on its file.
@@ -365,18 +377,33 @@ func (f *AsyncFile) cutsBack(q *request) bool {
 
 func (c *cutBack) grant() { c.q.lane.workers.Go(c) }
 
-// Run cuts the file back, on a worker, unless another process has changed its size.
+// Run cuts the file back, on a worker, unless others have used what it would cut
+// off. What another process appends between the last look and ftruncate(2) is lost:
+// no call does both.
 func (c *cutBack) Run() {
 	f, s := c.q.file, &c.q.file.sequence
+	s.seen(f.size())
 	s.mu.Lock()
 	size, written := s.size.Load(), s.written
 	s.mu.Unlock()
-	if written < size && f.size() == size && f.osf.Truncate(written) == nil {
-		s.size.Store(written)
+	if written < size && f.emptyFrom(written) && f.truncate(written) == nil {
+		s.resized(written)
 	}
 	s.mu.Lock()
 	s.resizing--
 	s.mu.Unlock()
 	f.leaveAlone(&c.entry)
 	c.q.finish()
+}
+
+// emptyFrom reports whether nobody has put data behind the block in which the first
+// written bytes of the file end. Where that cannot be told it is false: bytes too
+// many do less harm than bytes that are lost.
+func (f *AsyncFile) emptyFrom(written int64) bool {
+	if f.companion.open(f) != nil {
+		return false
+	}
+	block := max(f.blocks.unit, 1)
+	_, err := aio.SeekData(f.companion.fd, (written+block-1)/block*block)
+	return errors.Is(err, syscall.ENXIO)
 }

@@ -2,6 +2,7 @@ package aio
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
@@ -90,6 +91,16 @@ func Allocate(fd int, off, size int64) error {
 // leaves the size of the file alone.
 func Reserve(fd int, off, size int64) error {
 	return ignoringEINTR(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, off, size) })
+}
+
+// FileSizeLimit returns how large the process may make a file, in bytes:
+// RLIMIT_FSIZE of getrlimit(2).
+func FileSizeLimit() int64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err != nil || limit.Cur > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(limit.Cur)
 }
 
 // StatusFlags wraps fcntl(2) with F_GETFL: the access mode and the O_ flags.
@@ -263,6 +274,12 @@ func Pwrite(fd int, p []byte, off int64) (n int, err error) {
 	})
 	return max(n, 0), err
 }
+
+// SeekData returns where the first data at or behind off begins (lseek(2),
+// SEEK_DATA), and ENXIO where there is none. What was only allocated is no data,
+// and neither is a hole; to a file system that knows of neither, all is. It moves
+// the cursor of fd.
+func SeekData(fd int, off int64) (int64, error) { return unix.Seek(fd, off, unix.SEEK_DATA) }
 
 // Reopen opens the file that fd is open on once more, for writing only if that
 // may write, without O_DIRECT, and with those of the other status flags that

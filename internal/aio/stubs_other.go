@@ -2,7 +2,10 @@
 
 package aio
 
-import "syscall"
+import (
+	"math"
+	"syscall"
+)
 
 // There are no such flags here.
 const (
@@ -50,6 +53,9 @@ func Fdatasync(int) error { return errUnsupported }
 // Allocate returns ENOSYS.
 func Allocate(int, int64, int64) error { return errUnsupported }
 
+// FileSizeLimit returns the largest number.
+func FileSizeLimit() int64 { return math.MaxInt64 }
+
 // StatusFlags returns ENOSYS.
 func StatusFlags(int) (int, error) { return 0, errUnsupported }
 
@@ -88,6 +94,9 @@ func Pwrite(int, []byte, int64) (int, error) { return 0, errUnsupported }
 
 // Reopen returns ENOSYS.
 func Reopen(int) (int, error) { return -1, errUnsupported }
+
+// SeekData returns ENOSYS.
+func SeekData(int, int64) (int64, error) { return 0, errUnsupported }
 
 // Flush returns ENOSYS.
 func Flush(int, int64, int64) error { return errUnsupported }

@@ -1,0 +1,39 @@
+package asyncfile
+
+import (
+	"errors"
+	"math"
+	"os"
+	"syscall"
+	"testing"
+)
+
+// TestFaultKeepsCache: what a caller does wrong makes later reads no slower.
+func TestFaultKeepsCache(t *testing.T) {
+	f := openTest(t, putFile(t, testPattern(4*testBlock, 1)), os.O_RDWR)
+	p := make([]byte, testBlock)
+	inline := func() uint64 {
+		before := f.Ring().Stats().Inline
+		if _, err := f.ReadAt(p, 0).Wait(); err != nil {
+			t.Fatal(err)
+		}
+		return f.Ring().Stats().Inline - before
+	}
+	if inline() != 1 {
+		t.Skip("nothing is read from the page cache at once")
+	}
+	bad, err := syscall.Mmap(-1, 0, testBlock, syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Munmap(bad)
+	if _, err := f.ReadAt(bad, 0).Wait(); err == nil {
+		t.Fatal("no EFAULT")
+	}
+	if _, err := f.ReadAt(p, math.MaxInt64-5).Wait(); !errors.Is(err, syscall.EINVAL) {
+		t.Fatal(err)
+	}
+	if inline() != 1 {
+		t.Error("errors of callers have ended reading from the page cache")
+	}
+}
