@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -242,7 +243,16 @@ func (f *AsyncFile) Close() error {
 	f.cleanup.Stop()
 	f.unsetDirect()
 	f.lane.release()
-	return errors.Join(f.osf.Close(), f.companion.close(), f.releaseRing(), f.lost())
+	return joined(f.osf.Close(), f.companion.close(), f.releaseRing(), f.lost())
+}
+
+// joined is errors.Join, but for one error, which it returns as it is.
+func joined(errs ...error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
 }
 
 // Name returns the name of the file as it was given to Open.

@@ -54,6 +54,7 @@ type completer struct {
 	current *driver        // of the goroutine that is the completer; likewise
 	running int            // goroutines that are it, or were and are not back; likewise
 	gone    chan struct{}  // closed when none is left
+	next    int            // the lane to look at first
 	hurry   int            // for so many turns more events are taken as they come
 	vain    int            // length of the last hurry; 0 after a wait for several that paid
 }
@@ -123,8 +124,10 @@ func (c *completer) run(d *driver) {
 // reports false at the end. Called with Ring.mu held, which it releases in between.
 func (c *completer) turn(d *driver) bool {
 	r := c.ring
-	for _, l := range r.lanes {
+	for i := range r.lanes {
+		l := r.lanes[(c.next+i)%len(r.lanes)]
 		if l.sendable(all) != nothing {
+			c.next += i + 1 // others may bring this one more for ever
 			l.send(d, all)
 			return c.current == d
 		}

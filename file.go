@@ -300,10 +300,11 @@ func (f *AsyncFile) transferShared(op Op) (int, error) {
 		return f.performInline(&op)
 	}
 	future := f.ring.futures.get()
-	defer f.ring.futures.put(future)
 	future.carry(f, op.Kind)
 	f.submit(&call{op: op, to: future, here: few})
-	return future.Wait()
+	n, err := future.Wait()
+	f.ring.futures.put(future)
+	return n, err
 }
 
 // busy reports whether operations are in flight.

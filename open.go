@@ -211,7 +211,7 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 	}
 	f.aio = want && f.ring.context != nil
 	device, err := aio.Device(f.fd)
-	f.lane = f.ring.laneOf(device, capable(info) && err == nil)
+	f.lane = f.ring.laneOf(device, !alone && err == nil)
 	return nil
 }
 

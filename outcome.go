@@ -44,8 +44,6 @@ func (r *Ring) settle(list []outcome, hurry bool) (ready requestQueue) {
 		switch o.q.client.advance(o.q, o.res, o.err) {
 		case again:
 			ready.push(o.q)
-		case elsewhere:
-			r.toWorker(o.q, o.q.job)
 		case ended:
 			over = append(over, o)
 		case held:

@@ -124,6 +124,7 @@ func (l *lane) lend(f *Future, several int) {
 		may = all
 	}
 	sent := false // since the last reap: others may bring more for ever
+	vain := false // nothing came for so long that the completer may as well wait
 	for !f.resolved.Load() && !r.completer.attends() {
 		if d == nil {
 			d = r.takeDriver()
@@ -132,12 +133,13 @@ func (l *lane) lend(f *Future, several int) {
 		case l.sendable(may) != nothing && !sent:
 			l.send(d, may)
 			sent = true
-		case !r.token && r.awaited() > 0 && r.eventfd == nil:
+		case !r.token && r.awaited() > 0 && r.eventfd == nil && !vain:
 			p := r.patienceFor(several)
 			r.reap(d, p)
 			if len(d.ended) < p.min {
 				several = 1
 			}
+			vain = len(d.ended) == 0
 			r.endAll(d)
 			sent = false
 		default:
@@ -157,15 +159,12 @@ func (l *lane) lend(f *Future, several int) {
 }
 
 // patienceFor is the patience of a goroutine that waits for several operations: for all
-// of them, if nobody else waits. Who comes to wait meanwhile cannot end that, so it
-// is not for long.
+// of them, if nobody else waits. It is not for long: a goroutine that comes to wait
+// meanwhile cannot end it, nor can a worker that ends one of these operations.
 func (r *Ring) patienceFor(several int) patience {
-	p := patience{min: 1, max: maxBatch, timeout: r.timeout}
+	p := patience{min: 1, max: maxBatch, timeout: min(watchPeriod, r.timeout)}
 	if r.asks.Load() == 0 && r.slots.waiting == 0 {
 		p.min = max(1, min(several, r.awaited(), maxBatch))
-	}
-	if p.min > 1 {
-		p.timeout = min(watchPeriod, r.timeout)
 	}
 	return p
 }

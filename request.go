@@ -99,10 +99,9 @@ type client interface {
 type step uint8
 
 const (
-	ended     step = iota // the operation has ended
-	again                 // it goes on, with the plan that it has now
-	elsewhere             // it goes on, with a job for a worker
-	held                  // it goes on by itself
+	ended step = iota // the operation has ended
+	again             // it goes on, with the plan that it has now
+	held              // it goes on by itself
 )
 
 // An ending is what a request that has ended leaves to be done.

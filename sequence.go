@@ -26,7 +26,8 @@ type sequence struct {
 	mu         sync.Mutex // guards what follows; not held across a system call
 	order      *order.Sequence[turn]
 	ends       endHeap      // of the writes that have a place and have not ended
-	ended      uint64       // writes that have
+	looking    int          // goroutines that ask for the size
+	recent     int64        // the largest end of a write that has ended since the first of them began
 	extension  *extension   // the last Exclusive that came, if it has not begun
 	noAllocate bool         // the file system has no fallocate: nothing can be extended
 	resizing   int          // tasks that are to be alone, or are, and may change the size
@@ -161,18 +162,23 @@ func (f *AsyncFile) enterSequence(q *request) bool {
 
 // lockAtSize locks the sequence, and returns the size that the file has then, if
 // it is asked for: what the writes have left that are not in the sequence any
-// more. The kernel is asked without the lock, since it may not answer.
+// more. The kernel is asked without the lock, since it may not answer; what has ended
+// meanwhile is known from s.recent.
 func (f *AsyncFile) lockAtSize(ask bool) (size int64) {
 	s := &f.sequence
 	s.mu.Lock()
-	for ask {
-		ended := s.ended
-		s.mu.Unlock()
-		size = f.size()
-		s.mu.Lock()
-		ask = s.ended != ended // one has ended since, and may have made it larger
+	if !ask {
+		return 0
 	}
-	return size
+	if s.looking == 0 {
+		s.recent = 0
+	}
+	s.looking++
+	s.mu.Unlock()
+	size = f.size()
+	s.mu.Lock()
+	s.looking--
+	return max(size, s.recent)
 }
 
 // grant lets turns go, and returns the requests among them. Called with mu held.
@@ -204,7 +210,9 @@ func (s *sequence) leave(q *request) requestQueue {
 		if q.heap != unplaced {
 			heap.Remove(&s.ends, q.heap)
 		}
-		s.ended++
+		if q.done > 0 {
+			s.recent = max(s.recent, q.op.Offset+int64(q.done))
+		}
 		if end := q.op.Offset + int64(q.done); q.done > 0 && end > s.written {
 			s.written = end
 			s.size.Store(max(s.size.Load(), end))
