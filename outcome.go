@@ -37,8 +37,8 @@ func (r *Ring) settle(list []outcome, hurry bool) (ready requestQueue) {
 	for i := range list {
 		o := list[i]
 		if o.err == nil && hurry && len(o.q.plan.bounce) > copyInline {
-			o.q.res = o.res
-			r.toWorker(o.q, jobLand)
+			o.q.landing, o.q.res = true, o.res
+			r.toWorker(o.q, o.q.job)
 			continue
 		}
 		switch o.q.client.advance(o.q, o.res, o.err) {

@@ -36,10 +36,11 @@ type request struct {
 	gen  uint32   // of the last submission
 	next *request // in the list that holds it
 
-	state requestState // guarded by Ring.mu
-	job   job          // what a worker does with it
-	plan  plan         // of its next or last submission
-	res   int64        // of its last event, for jobLand
+	state   requestState // guarded by Ring.mu
+	job     job          // what a worker does with it
+	plan    plan         // of its next or last submission
+	landing bool         // what a worker does first is to take its result,
+	res     int64        // which is this: there is much to copy
 
 	client client
 	operation
@@ -61,7 +62,6 @@ const (
 	jobNone   job = iota
 	jobSubmit     // hand it to the kernel, in an io_submit that may block
 	jobCarry      // carry it out with ordinary system calls
-	jobLand       // take its result: there is much to copy
 	jobFail       // end it with its error
 )
 
@@ -147,11 +147,12 @@ func (q *request) prepare() {
 // Run does on a worker what would block elsewhere, for workers.Job.
 func (q *request) Run() {
 	q.loan.Return()
-	switch q.job {
-	case jobSubmit:
-		q.ring.submitAlone(q)
-	case jobLand:
+	switch {
+	case q.landing:
+		q.landing = false
 		q.ring.submit(q.ring.settle([]outcome{{q: q, res: q.res}}, false))
+	case q.job == jobSubmit:
+		q.ring.submitAlone(q)
 	default:
 		q.client.carry(q)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -399,5 +400,28 @@ func TestAbandonedOperationKeepsItsPlace(t *testing.T) {
 		s.wantRead(abandoned, p, 8)
 		s.kernel.Await(1)[0].Complete()
 		s.wantRead(<-second, q, 40)
+	})
+}
+
+// TestEveryPartIsSubmittedByAWorker has a write of several parts, which would each
+// sleep in io_submit, and whose results are taken by workers, too.
+func TestEveryPartIsSubmittedByAWorker(t *testing.T) {
+	eachWait(t, 8, func(s *scripted) {
+		f := s.openOwn(aiotest.NewMem(nil))
+		f.align = aio.Alignment{Memory: 512, Offset: 512, ReadOffset: 512}
+		f.blocks.all = true
+		var calls, workers atomic.Int32
+		s.kernel.OnSubmit(func(int, int) (int, error) {
+			calls.Add(1)
+			if bytes.Contains(debug.Stack(), []byte("submitAlone")) {
+				workers.Add(1)
+			}
+			return -1, nil
+		})
+		p := AlignedBuffer(3*maxBounce + 1)[1:]
+		wantResult(t, f.WriteAt(p, 0), len(p), nil)
+		if calls.Load() != 3 || workers.Load() != 3 {
+			s.Errorf("%d of %d calls by workers, want 3 of 3", workers.Load(), calls.Load())
+		}
 	})
 }
