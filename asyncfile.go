@@ -156,8 +156,9 @@ func (f *AsyncFile) Sync() *Future { return f.start(Op{Kind: OpSync}) }
 // only what is needed to read it back. Where there is no such call it is Sync.
 func (f *AsyncFile) Datasync() *Future { return f.start(Op{Kind: OpDatasync}) }
 
-// Submit begins many operations, with one io_submit for all of them as far as
-// the queue has room, and returns their Futures in the same order.
+// Submit begins many operations, and returns their Futures in the same order. They
+// go to the kernel together, up to 64 with one io_submit, as far as the queue has
+// room.
 func (f *AsyncFile) Submit(ops ...Op) []*Future {
 	futures := make([]*Future, len(ops))
 	for i := range futures {
@@ -180,10 +181,17 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 // newFuture returns a Future of an operation of such a kind on f.
 func (f *AsyncFile) newFuture(kind OpKind) *Future {
 	future := newFuture()
-	if f.opened() && f.aio {
-		future.carrier, future.writes = f.lane, kind != OpRead && kind != OpReadv
+	if f.opened() {
+		future.carry(f, kind)
 	}
 	return future
+}
+
+// carry makes the Future that of an operation of such a kind on file.
+func (f *Future) carry(file *AsyncFile, kind OpKind) {
+	if file.aio {
+		f.carrier, f.writes = file.lane, kind != OpRead && kind != OpReadv
+	}
 }
 
 func (f *AsyncFile) start(op Op) *Future {

@@ -15,9 +15,8 @@ func AlignedBuffer(size int) []byte { return aio.AlignedSlice(size, bufferAlign)
 // number of idle ones. It is safe for concurrent use. NewBufferPool makes one;
 // any other has buffers of no bytes.
 type BufferPool struct {
-	size   int
-	idle   chan []byte
-	canary canary // of a Ring's own pools, where it verifies
+	size int
+	idle chan []byte
 }
 
 // NewBufferPool returns a pool of buffers of size bytes, fit for any O_DIRECT
@@ -34,12 +33,9 @@ func (p *BufferPool) Get() []byte {
 	}
 	select {
 	case b := <-p.idle:
-		p.canary.check(b)
 		return b
 	default:
-		b := AlignedBuffer(p.size)
-		p.canary.fill(b)
-		return b
+		return AlignedBuffer(p.size)
 	}
 }
 
@@ -56,47 +52,8 @@ func (p *BufferPool) Put(b []byte) {
 	if !aio.IsAligned(b, bufferAlign) {
 		return
 	}
-	p.canary.fill(b[:p.size])
 	select {
 	case p.idle <- b:
 	default:
-	}
-}
-
-// bounceSizes are the sizes in bytes of the buffers through which requests go
-// that O_DIRECT does not take as they are. The largest bounds what one such
-// request holds in memory, and so what it transfers at a time.
-var bounceSizes = [...]int{4 << 10, 64 << 10, maxBounce}
-
-const maxBounce = 1 << 20
-
-// bouncePools are the bounce buffers of a Ring: up to 3 MiB idle.
-type bouncePools [len(bounceSizes)]*BufferPool
-
-func newBouncePools() (pools bouncePools) {
-	for i, size := range bounceSizes {
-		pools[i] = NewBufferPool(size, max(maxBounce/size, 1))
-	}
-	return pools
-}
-
-// get returns a buffer of n bytes.
-func (pools *bouncePools) get(n int) []byte {
-	for i, size := range bounceSizes {
-		if n <= size {
-			return pools[i].Get()[:n]
-		}
-	}
-	b := AlignedBuffer(n)
-	pools[0].canary.fill(b)
-	return b
-}
-
-func (pools *bouncePools) put(b []byte) {
-	for i, size := range bounceSizes {
-		if cap(b) == size {
-			pools[i].canary.check(b[len(b):size])
-			pools[i].Put(b)
-		}
 	}
 }

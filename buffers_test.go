@@ -107,32 +107,3 @@ func TestBufferPoolConcurrent(t *testing.T) {
 		t.Errorf("%d idle buffers, want 3 at most", n)
 	}
 }
-
-func TestBouncePools(t *testing.T) {
-	pools := newBouncePools()
-	for n, want := range map[int]int{
-		1: 4 << 10, 4 << 10: 4 << 10, 4<<10 + 1: 64 << 10, 64 << 10: 64 << 10,
-		64<<10 + 1: maxBounce, maxBounce: maxBounce, maxBounce + 1: maxBounce + 1,
-	} {
-		b := pools.get(n)
-		if len(b) != n || cap(b) != want || !aio.IsAligned(b, bufferAlign) {
-			t.Errorf("get(%d) has %d bytes of %d, want %d", n, len(b), cap(b), want)
-		}
-		pools.put(b)
-		if want <= maxBounce && first(pools.get(n)) != first(b) {
-			t.Errorf("what get(%d) gave is not reused", n)
-		}
-	}
-	for range 1000 {
-		for _, size := range bounceSizes {
-			pools.put(AlignedBuffer(size))
-		}
-	}
-	idle := 0
-	for i, p := range pools {
-		idle += len(p.idle) * bounceSizes[i]
-	}
-	if idle > 3<<20 {
-		t.Errorf("%d bytes idle, want 3 MiB at most", idle)
-	}
-}

@@ -295,14 +295,14 @@ func (f *AsyncFile) transferShared(op Op) (int, error) {
 	if users < 0 {
 		return 0, f.pathError(op.Kind, fs.ErrClosed)
 	}
-	if users > fewCalls && f.aio && !f.inMemory {
-		return f.start(op).Wait()
-	}
-	if !f.mixed && !op.Kind.writes() && f.fits(op.Buf, op.Offset) {
+	few := users <= fewCalls || !f.aio || f.inMemory
+	if few && !f.mixed && !op.Kind.writes() && f.fits(op.Buf, op.Offset) {
 		return f.performInline(&op)
 	}
-	future := f.newFuture(op.Kind)
-	f.submit(&call{op: op, to: future, here: true})
+	future := f.ring.futures.get()
+	defer f.ring.futures.put(future)
+	future.carry(f, op.Kind)
+	f.submit(&call{op: op, to: future, here: few})
 	return future.Wait()
 }
 

@@ -68,6 +68,25 @@ func newFuture() *Future {
 	return f
 }
 
+// A futurePool has Futures that nobody outside of the library sees.
+type futurePool struct{ idle sync.Pool }
+
+func (p *futurePool) get() *Future {
+	if f, ok := p.idle.Get().(*Future); ok {
+		return f
+	}
+	return newFuture()
+}
+
+// put takes back a Future that has been waited for, for another operation.
+func (p *futurePool) put(f *Future) {
+	f.pending.Wait() // which ends when resolve has no more use for it
+	f.resolved.Store(false)
+	f.carrier = nil
+	f.pending.Add(1)
+	p.idle.Put(f)
+}
+
 // deliver resolves the Future with the outcome of its operation.
 func (f *Future) deliver(c Completion) { f.resolve(c.N, c.Err, c.Offset) }
 

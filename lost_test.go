@@ -86,7 +86,7 @@ func eachDeath(t *testing.T, depth int, test func(s *scripted)) {
 // it is: the kernel may still write there.
 func TestLostBuffersAreKept(t *testing.T) {
 	eachDeath(t, 10, func(s *scripted) {
-		s.ring.bounces.setCanary(true)
+		s.ring.bounces.canary = true
 		ops := lostOps()
 		f, futures, held := s.holdAll(ops)
 		s.ring.mu.Lock()
@@ -118,9 +118,13 @@ func TestLostBuffersAreKept(t *testing.T) {
 		for _, op := range held {
 			op.Complete()
 		}
-		for _, p := range s.ring.bounces {
-			for range len(p.idle) {
-				if b := <-p.idle; !bytes.Equal(b, canaries(len(b))) {
+		for class := range bounceClasses {
+			for {
+				idle, ok := s.ring.bounces.idle[class].Get().(*byte)
+				if !ok {
+					break
+				}
+				if b := aio.Bytes(idle, bufferAlign<<class); !bytes.Equal(b, canaries(len(b))) {
 					s.Errorf("an idle bounce buffer of %d bytes is one that the kernel has", len(b))
 				}
 			}

@@ -39,16 +39,16 @@ const (
 // String returns "auto", "aio" or "pool".
 func (b Backend) String() string { return name(int(b), "Backend", "auto", "aio", "pool") }
 
-// A WaitMode is how the completer waits for native AIO to complete.
+// A WaitMode is how a Ring waits for native AIO to complete.
 type WaitMode int
 
 const (
-	// WaitGetEvents blocks one thread in io_getevents while anything is in
-	// flight.
+	// WaitGetEvents waits in io_getevents, which blocks a thread: that of the
+	// completer or of a goroutine that waits for an operation, one at a time.
 	WaitGetEvents WaitMode = iota
 	// WaitEventFD has the kernel announce completions through an eventfd, on
-	// which the completer waits in the Go runtime's network poller: no thread
-	// blocks, and each wake-up costs one read(2) more.
+	// which the completer, and nobody else, waits in the Go runtime's network
+	// poller: no thread blocks, and each wake-up costs one read(2) more.
 	WaitEventFD
 )
 
@@ -132,9 +132,9 @@ func WithQueueDepth(n int) Option {
 	}
 }
 
-// WithTimeout sets how long the completer stays in one io_getevents(2) before
-// it looks around, while something is in flight. With much in flight
-// it looks sooner by itself. It bounds no operation.
+// WithTimeout sets how long the completer, or a goroutine that waits for an
+// operation, stays in one io_getevents(2) before it looks around, while something
+// is in flight. With much in flight it looks sooner by itself. It bounds no operation.
 // 1 µs or more, default 100 ms. WaitEventFD has no use for it.
 func WithTimeout(d time.Duration) Option {
 	return func(c *config) {
@@ -154,8 +154,8 @@ func WithWaitMode(m WaitMode) Option {
 }
 
 // WithWorkers sets the most goroutines, and so threads, that carry out what
-// would block its caller: everything that goes to the disk on BackendPool.
-// 1 to 4096, default 16.
+// would block its caller, for each device that the Ring has files on: everything
+// that goes to the disk on BackendPool. 1 to 4096, default 16.
 func WithWorkers(n int) Option {
 	return func(c *config) {
 		c.workers = n

@@ -14,10 +14,12 @@ import "github.com/seed-39be8cca/asyncfile/internal/aio"
 //	held      ──granted──▶ pending or queued               by the one that ended what it waited for
 //	pending   ──send─────▶ in flight: the kernel           until its event is reaped
 //	pending   ──refused──▶ ended, by the one in io_submit  (its error is the result)
+//	                     ▶ queued, where an ordinary system call may do (EINVAL)
 //	in flight ──reap─────▶ the reaper, which continues a short transfer (▶ pending) or ends it,
 //	                     ▶ queued  for a worker, where there is much to copy first
 //	in flight ──abort────▶ ended, when the context has died; what the kernel keeps then is in Ring.lost
 //	queued    ──run──────▶ a worker, which ends it, or submits it (▶ in flight)
+//	ended     ──cut back─▶ held, then queued: it failed behind an extension of the file
 //	ended     ──recycle──▶ free, and only then its result is delivered
 //
 // Every arrow passes through a lock or a channel, which orders memory between

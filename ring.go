@@ -31,8 +31,9 @@ type Ring struct {
 	lent     bool          // made by NewRing: its user closes it, and gives it to files
 	timeout  time.Duration // of io_getevents
 	workers  int           // the most of a lane
-	bounces  bouncePools
-	verify   bool // see verify.go
+	bounces  bouncePool
+	futures  futurePool // of calls that wait
+	verify   bool       // see verify.go
 
 	_         cacheLine // what is above is only read
 	completer completer
@@ -89,10 +90,9 @@ func newRing(c *config) (*Ring, error) {
 		closing: make(chan struct{}),
 		timeout: c.timeout,
 		workers: c.workers,
-		bounces: newBouncePools(),
 		verify:  os.Getenv(verifyEnv) == "1",
 	}
-	r.bounces.setCanary(canary(r.verify))
+	r.bounces.canary = canary(r.verify)
 	r.outside, r.returned = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
 	depth := c.depth
 	if c.backend != BackendPool {

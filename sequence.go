@@ -302,19 +302,19 @@ func (x *extension) Run() {
 	f.leaveAlone(&x.entry)
 }
 
-// allocate makes room for a run, and the file large enough. If it fails it leaves
-// the file as it was: what was allocated beyond its end is given back, unless
-// another process has made the file larger meanwhile, and may use that.
+// allocate makes room for a run, and the file large enough. What it has allocated
+// beyond the end of the file when it fails ext4 gives back as the write that follows
+// fails (ext4_inode_extension_cleanup, fs/ext4/file.c). ftruncate(2) to the size that
+// fstat(2) tells would do so here, and cut off what another process appends between
+// the two.
 func (f *AsyncFile) allocate(run byteRange) error {
-	before := f.size()
-	err := aio.Reserve(f.fd, run.from, run.to-run.from)
-	if err == nil {
-		err = aio.Allocate(f.fd, run.from, run.to-run.from) // only the size is left to change
+	if run.to > aio.FileSizeLimit() {
+		return syscall.EFBIG // which the write would get before ext4 gives anything back
 	}
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) && f.size() == before {
-		f.osf.Truncate(before)
+	if err := aio.Reserve(f.fd, run.from, run.to-run.from); err != nil {
+		return err
 	}
-	return err
+	return aio.Allocate(f.fd, run.from, run.to-run.from) // only the size is left to change
 }
 
 // An aloneTurn is a task that is to be alone on its file.
@@ -378,7 +378,8 @@ func (f *AsyncFile) cutsBack(q *request) bool {
 func (c *cutBack) grant() { c.q.lane.workers.Go(c) }
 
 // Run cuts the file back, on a worker, unless others have used what it would cut
-// off.
+// off. What another process appends between the last look and ftruncate(2) is lost:
+// no call does both.
 func (c *cutBack) Run() {
 	f, s := c.q.file, &c.q.file.sequence
 	s.seen(f.size())

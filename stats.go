@@ -7,8 +7,8 @@ import (
 )
 
 // Stats counts what a Ring has done since it was made. System calls that a File
-// makes itself, which are all on buffered files and aligned reads on direct ones
-// that few use, are not the Ring's and not counted. All counts but InFlight
+// makes itself are not the Ring's and not counted: all of a buffered file, and aligned
+// reads of a direct one that is open for reading only and that few use. All counts but InFlight
 // only grow. They are read one after the other while work goes on, so sums over
 // several need not be exact.
 type Stats struct {
@@ -22,7 +22,7 @@ type Stats struct {
 	Strays     uint64        // events that belonged to no operation in flight: 0, or memory was corrupted
 
 	ShortTransfers uint64 // short transfers that were continued
-	Offloaded      uint64 // operations that a worker carried out or submitted
+	Offloaded      uint64 // times that a worker carried out or submitted an operation, or took its result
 	Inline         uint64 // operations that the caller carried out: the page cache had the data, or the file is in memory
 	Errors         uint64 // operations that ended with an error other than io.EOF
 
@@ -35,7 +35,7 @@ type Stats struct {
 	ReadModifyWrites uint64 // those of them that began or ended inside a block
 	BytesCopied      uint64 // for all of them
 	Extensions       uint64 // times that a file was made larger for writes to come
-	Fallbacks        uint64 // writes that went another way since it could not be
+	Fallbacks        uint64 // times that it could not be, and workers carried the writes out
 }
 
 // counters is Stats as it is counted.

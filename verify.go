@@ -17,13 +17,6 @@ const canaryByte = 0xdb
 // A canary says whether buffers are filled with canaryByte and checked for it.
 type canary bool
 
-// setCanary is for pools that have given out no buffer yet.
-func (pools *bouncePools) setCanary(c canary) {
-	for _, p := range pools {
-		p.canary = c
-	}
-}
-
 // fill is called when a buffer is new, and when it is given back.
 func (c canary) fill(b []byte) {
 	if !c {

@@ -152,8 +152,12 @@ func compare(t *testing.T, s *shortage) {
 			t.Fatal(err)
 		}
 		defer on.Close()
+		draws := 4
+		if on.Backend() == asyncfile.BackendAIO && ring.name != "AIO" {
+			draws = 2 // it differs in how it waits
+		}
 		for _, route := range routes {
-			for i := range 4 {
+			for i := range draws {
 				tr := &trial{route: route, ring: ring.name, direct: i%2 == 0, deadline: i >= 2}
 				if tr.draw(r, s.room); i < 2 { // far beyond the end
 					tr.size, tr.n = 4096, 4<<20

@@ -42,6 +42,9 @@ func TestTrafficOfAllKinds(t *testing.T) {
 	for _, mode := range []asyncfile.WaitMode{asyncfile.WaitGetEvents, asyncfile.WaitEventFD} {
 		for _, a := range modes {
 			for _, b := range modes {
+				if mode == asyncfile.WaitEventFD && a.name != "direct" && b.name != "direct" {
+					continue // who waits for completions matters little here
+				}
 				t.Run(fmt.Sprintf("%v, %s and %s", mode, a.name, b.name), func(t *testing.T) {
 					ring, err := asyncfile.NewRing(asyncfile.WithBackend(asyncfile.BackendAIO), asyncfile.WithWaitMode(mode), asyncfile.WithWorkers(4))
 					if err != nil {

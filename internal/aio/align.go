@@ -33,3 +33,8 @@ func AlignedSlice(size, align int) []byte {
 	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(p))) & uintptr(align-1))
 	return p[skip : skip+size : skip+size]
 }
+
+// Bytes returns the n bytes that begin at first, which is the first of at least so
+// many of one allocation. A pointer can be kept where a slice would have to be
+// allocated.
+func Bytes(first *byte, n int) []byte { return unsafe.Slice(first, n) }

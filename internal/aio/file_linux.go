@@ -2,6 +2,7 @@ package aio
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
@@ -90,6 +91,16 @@ func Allocate(fd int, off, size int64) error {
 // leaves the size of the file alone.
 func Reserve(fd int, off, size int64) error {
 	return ignoringEINTR(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, off, size) })
+}
+
+// FileSizeLimit returns how large the process may make a file, in bytes:
+// RLIMIT_FSIZE of getrlimit(2).
+func FileSizeLimit() int64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err != nil || limit.Cur > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(limit.Cur)
 }
 
 // StatusFlags wraps fcntl(2) with F_GETFL: the access mode and the O_ flags.

@@ -2,7 +2,10 @@
 
 package aio
 
-import "syscall"
+import (
+	"math"
+	"syscall"
+)
 
 // There are no such flags here.
 const (
@@ -49,6 +52,9 @@ func Fdatasync(int) error { return errUnsupported }
 
 // Allocate returns ENOSYS.
 func Allocate(int, int64, int64) error { return errUnsupported }
+
+// FileSizeLimit returns the largest number.
+func FileSizeLimit() int64 { return math.MaxInt64 }
 
 // StatusFlags returns ENOSYS.
 func StatusFlags(int) (int, error) { return 0, errUnsupported }
