@@ -24,7 +24,7 @@ func TestFaultKeepsCache(t *testing.T) {
 	if inline() != 1 {
 		t.Skip("nothing is read from the page cache at once")
 	}
-	if _, err := f.ReadAt(vectest.Hole(t, testBlock), 0).Wait(); err == nil {
+	if _, err := f.ReadAt(vectest.Reserved(t, testBlock), 0).Wait(); err == nil {
 		t.Fatal("no EFAULT")
 	}
 	if _, err := f.ReadAt(p, math.MaxInt64-5).Wait(); !errors.Is(err, syscall.EINVAL) {
