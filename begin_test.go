@@ -34,3 +34,18 @@ func TestFaultKeepsCache(t *testing.T) {
 		t.Error("errors of callers have ended reading from the page cache")
 	}
 }
+
+// TestAppendOfNothing has what a Write of nothing has, which asks the kernel.
+func TestAppendOfNothing(t *testing.T) {
+	name := putFile(t, testPattern(100, 1))
+	for _, flag := range []int{os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_APPEND} {
+		osf, err := os.OpenFile(name, flag, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer osf.Close()
+		_, got := openTest(t, name, flag).Append(nil).Wait()
+		_, want := osf.Write(nil)
+		sameError(t, got, want)
+	}
+}
