@@ -104,6 +104,9 @@ func (f *AsyncFile) answer(c *call, want int64, result *Completion) bool {
 		if f.seekless && f.view.deadlineable { // a block device
 			result.Err = f.pathError(op.Kind, invalid("Append to a block device, whose end is where it is: use WriteAt"))
 		}
+		if want == 0 && result.Err == nil {
+			_, result.Err = f.osf.Write(nil)
+		}
 		return want == 0 || result.Err != nil
 	case op.Kind.writes() && (f.refuse != nil || op.Offset < 0 || want == 0):
 		_, result.Err = f.osf.WriteAt(nil, op.Offset)
