@@ -236,10 +236,12 @@ func (f *AsyncFile) Close() error {
 	if f.users.Or(closedBit) < 0 {
 		return &fs.PathError{Op: "close", Path: f.name, Err: fs.ErrClosed}
 	}
+	f.lane.count(1)
 	for f.users.Load() != closedBit {
-		f.lane.drain()
+		f.lane.ask()
 		<-f.drained
 	}
+	f.lane.count(-1)
 	f.cleanup.Stop()
 	f.unsetDirect()
 	f.lane.release()

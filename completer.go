@@ -149,9 +149,6 @@ func (c *completer) turn(d *driver) bool {
 // park sleeps until there is something to do. It reports false at the end.
 func (c *completer) park() bool {
 	r := c.ring
-	if r.inFlight == 0 && r.pendingCount() == 0 {
-		r.asked = false
-	}
 	c.state = parked
 	if r.inFlight > 0 {
 		r.watchdog.watch() // nobody asks for these

@@ -156,6 +156,65 @@ func ExampleQueue() {
 }
 
 // Appends land in the order of the calls, without a wait in between.
+// The cheapest way to keep many operations in flight: submit, receive what has
+// ended, submit again. All that is submitted between two calls of Receive goes to
+// the kernel at once.
+func ExampleQueue_Receive() {
+	const blocks, depth = 100, 8
+	name, remove := tempName()
+	defer remove()
+	check(os.WriteFile(name, make([]byte, blocks*blockSize), 0o600))
+	file, err := asyncfile.Open(name, asyncfile.WithDirect(asyncfile.DirectPrefer))
+	check(err)
+	defer file.Close()
+
+	queue := asyncfile.NewQueue(depth)
+	next := int64(0)
+	for ; next < depth; next++ {
+		check(queue.ReadAt(file, asyncfile.AlignedBuffer(blockSize), next*blockSize, nil))
+	}
+	var bytes int
+	ended := make([]asyncfile.Completion, depth)
+	for received := 0; received < blocks; {
+		n, err := queue.Receive(context.Background(), ended)
+		check(err)
+		for _, c := range ended[:n] {
+			check(c.Err)
+			bytes += c.N
+			if next < blocks {
+				check(queue.ReadAt(file, c.Buf, next*blockSize, nil))
+				next++
+			}
+		}
+		received += n
+	}
+	check(queue.Close())
+	fmt.Println(bytes)
+	// Output: 409600
+}
+
+func ExampleQueue_All() {
+	name, remove := tempName()
+	defer remove()
+	check(os.WriteFile(name, bytes.Repeat([]byte("x"), 4*blockSize), 0o600))
+	file, err := asyncfile.Open(name, asyncfile.WithDirect(asyncfile.DirectPrefer))
+	check(err)
+	defer file.Close()
+
+	queue := asyncfile.NewQueue(4)
+	for block := range 4 {
+		check(queue.ReadAt(file, asyncfile.AlignedBuffer(blockSize), int64(block)*blockSize, block))
+	}
+	check(queue.Close()) // waits; what has ended is still there
+	total := 0
+	for c := range queue.All(context.Background()) {
+		check(c.Err)
+		total += c.N
+	}
+	fmt.Println(total)
+	// Output: 16384
+}
+
 func ExampleAsyncFile_Append() {
 	name, remove := tempName()
 	defer remove()

@@ -144,21 +144,25 @@ func (f *Future) Done() <-chan struct{} {
 
 // ask has the operation end without a goroutine that lends itself.
 func (f *Future) ask() {
-	if f.carrier != nil && f.expect() {
+	if f.carrier != nil && !f.asked.Load() {
+		f.expect()
 		f.carrier.ask()
 	}
 }
 
-// expect counts the Future with its carrier, unless it is counted already.
-func (f *Future) expect() bool {
+// reached implements goal.
+func (f *Future) reached() bool { return f.resolved.Load() }
+
+// expect counts the Future with its carrier, unless it is counted already. It
+// implements goal.
+func (f *Future) expect() {
 	if !f.asked.CompareAndSwap(false, true) {
-		return false
+		return
 	}
 	f.carrier.count(1)
 	if f.resolved.Load() { // in between: nobody else may have seen it counted
 		f.unask()
 	}
-	return true
 }
 
 func (f *Future) unask() {

@@ -160,7 +160,7 @@ func (s *scripted) close() error {
 // A ringState is what Ring.mu guards.
 type ringState struct {
 	inFlight, entering, asleep, pending int
-	stalled, token, asked, watched      bool
+	stalled, token, lonely, watched     bool
 	completer                           completerState
 }
 
@@ -170,7 +170,7 @@ func (s *scripted) state() ringState {
 	defer r.mu.Unlock()
 	return ringState{
 		inFlight: r.inFlight, entering: r.entering, asleep: r.asleep, pending: r.pendingCount(),
-		stalled: r.stalled, token: r.token, asked: r.asked, watched: r.watchdog.on,
+		stalled: r.stalled, token: r.token, lonely: r.lonely, watched: r.watchdog.on,
 		completer: r.completer.state,
 	}
 }

@@ -24,8 +24,10 @@ import (
 // Ring.mu guards it.
 type lane struct {
 	ring    *Ring
-	device  uint64 // st_dev
-	shared  bool   // by all files of the device
+	alone   [1]*lane // this one
+	apart   func()   // sendApart, bound once so that spawn allocates nothing
+	device  uint64   // st_dev
+	shared  bool     // by all files of the device
 	files   int
 	workers *workers.Pool
 	line    slotLine
@@ -105,9 +107,17 @@ func (r *Ring) laneOf(device uint64, shared bool) *lane {
 		}
 	}
 	l := &lane{ring: r, device: device, shared: shared, files: 1, workers: workers.New(r.workers)}
+	l.alone[0], l.apart = l, l.sendApart
 	r.lanes = append(r.lanes, l)
 	r.slots.lanes = r.lanes
 	return l
+}
+
+// used reports whether l has files.
+func (l *lane) used() bool {
+	l.ring.mu.Lock()
+	defer l.ring.mu.Unlock()
+	return l.files > 0
 }
 
 // release counts a file out whose operations have ended.

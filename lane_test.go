@@ -168,14 +168,14 @@ func TestWaitSendsWhatIsPendingTogether(t *testing.T) {
 func TestFullBatchIsSent(t *testing.T) {
 	inBubble(t, 200, func(s *scripted) {
 		s.hold()
-		ops := readOps(maxBatch, 10)
+		ops := readOps(maxBatch+1, 10)
 		s.inNoTime("sending", func() {
 			for i := range ops {
 				s.direct.ReadAt(ops[i].Buf, ops[i].Offset)
 			}
 			s.settle()
 		})
-		s.wantBatches(maxBatch)
+		s.wantBatches(maxBatch, 1)
 		for _, op := range s.kernel.Held() {
 			op.Complete()
 		}

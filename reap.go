@@ -2,6 +2,7 @@ package asyncfile
 
 import (
 	"errors"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -25,6 +26,10 @@ import (
 // the token as soon as it is free. Without asks nobody has to reap: the watchdog
 // looks after what nobody waits for.
 
+// minPull is how many events a goroutine that receives from a Queue takes at a
+// time, if they are there, however little is in flight.
+const minPull = 16
+
 // A patience is for how many events to wait, how long, and how many to take.
 type patience struct {
 	min, max int
@@ -45,7 +50,7 @@ func (r *Ring) awaited() int {
 // held.
 func (r *Ring) wanted() bool {
 	return !r.token && r.awaited() > 0 && // not on a broken context: its token is gone
-		(r.asked || r.stalled || r.asks.Load() > 0 || r.slots.waiting > 0 || r.closed.Load())
+		(r.lonely || r.stalled || r.asks.Load() > 0 || r.slots.waiting > 0 || r.closed.Load())
 }
 
 // rouse sees to it that what is urgent is sent, and what is wanted is reaped,
@@ -102,69 +107,115 @@ func (l *lane) ask() {
 // count implements carrier.
 func (l *lane) count(more int64) { l.ring.asks.Add(more) }
 
-// drain asks for the end of everything on l.
-func (l *lane) drain() {
-	r := l.ring
-	r.mu.Lock()
-	l.urgent = l.pending() > 0
-	r.asked = true
-	r.rouse()
-	r.mu.Unlock()
-}
-
 // lend implements carrier. It may sleep in io_submit, but only for the device that
 // f waits for.
 func (l *lane) lend(f *Future, several int) {
-	r := l.ring
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var d *driver
 	may := reads // all else may sleep longer than f takes
 	if f.writes {
 		may = all
 	}
+	l.ring.lend(&lending{until: f, lanes: l.alone[:], may: may, several: several, yield: true})
+}
+
+// A lending is how a goroutine that is going to wait lends itself to a Ring.
+type lending struct {
+	until   goal
+	lanes   []*lane       // whose pending requests it sends
+	may     load          // of these; if it pulls, others send the rest
+	several int           // for so many events it waits at a time, if nobody else waits
+	yield   bool          // it leaves all to the completer where that is about to look anyway
+	pull    bool          // it takes a share of the events at a time
+	stay    time.Duration // for no longer than this, if it pulls
+	poll    bool          // it does not wait, now or afterwards
+}
+
+// A goal is what a goroutine waits for.
+type goal interface {
+	// reached is called with Ring.mu held.
+	reached() bool
+	// expect counts it among what is waited for otherwise than at a Ring's work. It
+	// is called with Ring.mu held.
+	expect()
+}
+
+// lend does the work of r as long as that brings the calling goroutine nearer to its
+// goal. It reports whether that is reached; otherwise it is expected from then on.
+func (r *Ring) lend(how *lending) (reached bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var d *driver
 	sent := false // since the last reap: others may bring more for ever
-	vain := false // nothing came for so long that the completer may as well wait
-	for !f.resolved.Load() && !r.completer.attends() {
+	late := false // nothing came for so long that the completer may as well wait
+	for !how.until.reached() && !(how.yield && r.completer.attends()) {
 		if d == nil {
 			d = r.takeDriver()
 		}
-		switch {
-		case l.sendable(may) != nothing && !sent:
-			l.send(d, may)
+		if !sent && r.sendOf(d, how) {
 			sent = true
-		case !r.token && r.awaited() > 0 && r.eventfd == nil && !vain:
-			p := r.patienceFor(several)
-			r.reap(d, p)
-			if len(d.ended) < p.min {
-				several = 1
-			}
-			vain = len(d.ended) == 0
-			r.endAll(d)
-			sent = false
-		default:
-			r.putDriver(d)
-			f.expect()
-			r.rouse()
-			return
+			continue
 		}
+		if late || r.token || r.awaited() == 0 || r.eventfd != nil {
+			break
+		}
+		p := r.patienceFor(how)
+		r.reap(d, p)
+		if len(d.ended) < p.min {
+			how.several = 1
+		}
+		late = len(d.ended) == 0 || how.poll
+		r.endAll(d)
+		sent = false
 	}
 	if d != nil {
 		r.putDriver(d)
 	}
-	if !f.resolved.Load() {
-		f.expect()
+	reached = how.until.reached()
+	if !reached && !how.poll {
+		how.until.expect()
 	}
 	r.rouse()
+	return reached
 }
 
-// patienceFor is the patience of a goroutine that waits for several operations: for all
-// of them, if nobody else waits. It is not for long: a goroutine that comes to wait
-// meanwhile cannot end it, nor can a worker that ends one of these operations.
-func (r *Ring) patienceFor(several int) patience {
+// sendOf has sent what is pending on its lanes, as far as it is to be, and reports
+// whether there was any. Called with mu held, which it releases in between.
+func (r *Ring) sendOf(d *driver, how *lending) (sent bool) {
+	spawned := false
+	for _, l := range how.lanes {
+		if l.sendable(how.may) != nothing {
+			l.send(d, how.may)
+			sent = true
+		}
+		if how.pull && l.sendable(all) != nothing {
+			l.spawn()
+			spawned = true
+		}
+	}
+	if spawned {
+		// It runs next on this processor, and hands it back at once, unless it sleeps.
+		r.mu.Unlock()
+		runtime.Gosched()
+		r.mu.Lock()
+	}
+	return sent || spawned
+}
+
+// patienceFor is the patience of a goroutine that lends itself. It waits for several
+// events if nobody else waits, and never for long: a goroutine that comes to wait
+// meanwhile cannot end it, nor can a worker that ends what it waits for.
+func (r *Ring) patienceFor(how *lending) patience {
+	awaited := r.awaited()
 	p := patience{min: 1, max: maxBatch, timeout: min(watchPeriod, r.timeout)}
 	if r.asks.Load() == 0 && r.slots.waiting == 0 {
-		p.min = max(1, min(several, r.awaited(), maxBatch))
+		p.min = max(1, min(how.several, awaited, maxBatch))
+	}
+	if how.pull {
+		// Half of what is in flight at a time, as the completer.
+		p.max = min(max(minPull, awaited/2), maxBatch)
+		p.timeout = min(how.stay, r.timeout)
+	}
+	if how.poll {
+		p.min, p.timeout = 0, 0
 	}
 	return p
 }
@@ -173,6 +224,7 @@ func (r *Ring) patienceFor(several int) patience {
 // The token is free. Called with mu held, which it releases in between.
 func (r *Ring) reap(d *driver, p patience) {
 	r.token = true
+	r.watchdog.reaps++
 	r.rouse() // for what this goroutine does not send
 	r.mu.Unlock()
 	n, err := r.await(d.events[:p.max], p)
@@ -183,6 +235,8 @@ func (r *Ring) reap(d *driver, p patience) {
 	}
 	if n == 0 {
 		r.stalled = false // no event has made room for so long: try
+	} else {
+		r.lonely = false
 	}
 	d.ended = r.reaped(d.events[:n], d.ended)
 	if err != nil {
@@ -236,6 +290,9 @@ func (r *Ring) reapReady(d *driver) {
 		return
 	}
 	n := r.context.Reap(d.events[:])
+	if n > 0 {
+		r.watchdog.reaps++
+	}
 	d.ended = r.reaped(d.events[:n], d.ended)
 }
 

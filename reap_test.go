@@ -124,6 +124,7 @@ func TestQueueNeedsNoWatchdog(t *testing.T) {
 		s.hold()
 		for name, f := range s.routes() {
 			q := NewQueue(4)
+			q.C() // is how it is received from
 			s.inNoTime("an operation of a Queue, "+name, func() {
 				if err := q.ReadAt(f, make([]byte, 10), 0, nil); err != nil {
 					s.Fatal(err)

@@ -58,7 +58,7 @@ type Ring struct {
 	outside  *sync.Cond // signalled when inside becomes 0, and when the token of a closed Ring is free
 	spare    []*driver
 	token    bool        // somebody reaps: see reap.go
-	asked    bool        // a reap is wanted though nobody is counted in asks
+	lonely   bool        // the watchdog found events that nobody comes to reap: the next reap is wanted
 	prompt   int         // so many submissions more go out without waiting for a Wait: see lane.push
 	stalled  bool        // io_submit said EAGAIN; wait for a reap
 	broken   error       // the context died: what every request gets from now on

@@ -346,8 +346,10 @@ func (f *AsyncFile) alone(task func()) {
 		close(t.begin)
 	}
 	s.mu.Unlock()
-	f.lane.drain()
+	f.lane.count(1)
+	f.lane.ask()
 	<-t.begin
+	f.lane.count(-1)
 	task()
 	s.mu.Lock()
 	s.resizing--

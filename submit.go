@@ -45,13 +45,12 @@ func (l *lane) push(list requestQueue, h haste) {
 		l.add(q)
 	}
 	r.watchdog.watch()
-	if h != lazily {
-		r.asked = true
-	} else if r.prompt > 0 {
+	if h == lazily && r.prompt > 0 {
 		r.prompt--
 		h = promptly
 	}
-	if h == promptly || l.pending() >= maxBatch {
+	// More than a batch: who has reaped one, and submits as many, is about to come.
+	if h == promptly || l.pending() > maxBatch {
 		l.urgent = true
 		r.rouse()
 	}
@@ -79,7 +78,6 @@ func (r *Ring) queue(list requestQueue) {
 		q.lane.add(q)
 		q.lane.urgent = true
 	}
-	r.asked = true
 	r.watchdog.watch()
 }
 
@@ -112,16 +110,18 @@ func (l *lane) sendable(may load) load {
 // spawn sends what is pending from a goroutine of its own. Called with mu held.
 func (l *lane) spawn() {
 	l.starting++
-	go func() {
-		r := l.ring
-		r.mu.Lock()
-		l.starting--
-		d := r.takeDriver()
-		l.send(d, all)
-		r.putDriver(d)
-		r.rouse()
-		r.mu.Unlock()
-	}()
+	go l.apart()
+}
+
+func (l *lane) sendApart() {
+	r := l.ring
+	r.mu.Lock()
+	l.starting--
+	d := r.takeDriver()
+	l.send(d, all)
+	r.putDriver(d)
+	r.rouse()
+	r.mu.Unlock()
 }
 
 // send hands what is pending to the kernel, and what others add meanwhile, but
@@ -315,7 +315,6 @@ func (r *Ring) submitAlone(q *request) {
 	d := r.takeDriver()
 	d.requests[0] = q
 	q.lane.enter(d, 1)
-	r.asked = true // its caller does not lend itself
 	r.reapReady(d)
 	r.endAll(d)
 	r.putDriver(d)

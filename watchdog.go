@@ -18,7 +18,9 @@ type watchdog struct {
 
 	calls  uint64 // numbers the io_submit calls of the Ring
 	looked uint64 // how many there had been at the last look
-	lonely bool   // events were to come at the last look, and nobody had the token
+	reaps  uint64 // numbers the reaps of the Ring
+	reaped uint64 // how many there had been at the last look
+	left   bool   // events were to come at the last look, and nobody was there to reap them
 }
 
 func (w *watchdog) init(r *Ring) {
@@ -59,13 +61,13 @@ func (w *watchdog) look() {
 			busy = true
 		}
 	}
-	alone := !r.token && r.awaited() > 0
-	if alone && w.lonely {
-		r.asked = true
+	left := !r.token && r.awaited() > 0
+	if left && w.left && w.reaps == w.reaped {
+		r.lonely = true
 	}
-	w.lonely = alone
+	w.left, w.reaped = left, w.reaps
 	r.rouse()
-	if busy || alone {
+	if busy || left {
 		w.watch()
 	}
 }
