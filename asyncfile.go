@@ -2,6 +2,7 @@ package asyncfile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
@@ -246,6 +247,19 @@ func (f *AsyncFile) Close() error {
 	f.unsetDirect()
 	f.lane.release()
 	return joined(f.osf.Close(), f.companion.close(), f.releaseRing(), f.lost())
+}
+
+// ErrUnflushed is in the error of AsyncFile.Close where a Writer was not closed
+// before: its last blocks were never written, or nobody has looked whether they were.
+var ErrUnflushed = errors.New("asyncfile: a Writer was neither flushed nor closed before its file")
+
+// lost returns the error of a file that is closed before its Writers.
+func (f *AsyncFile) lost() error {
+	n := f.unflushed.Load()
+	if n == 0 {
+		return nil
+	}
+	return &fs.PathError{Op: "close", Path: f.name, Err: fmt.Errorf("%d bytes may not be in the file: %w", n, ErrUnflushed)}
 }
 
 // joined is errors.Join, but for one error, which it returns as it is.

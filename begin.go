@@ -36,8 +36,7 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 	result := Completion{Op: c.op.Kind, File: f, Buf: c.op.Buf, Offset: c.op.Offset, Tag: c.tag}
 	if err := f.admit(); err != nil {
 		result.Err = f.pathError(c.op.Kind, err)
-		f.ring.stats.countAnswer(&result)
-		c.to.deliver(result)
+		f.reply(c, &result)
 		return
 	}
 	q := (*request)(nil)
@@ -53,13 +52,22 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 		if err != nil {
 			result.Err = f.pathError(c.op.Kind, err)
 		}
-		f.ring.stats.countAnswer(&result)
-		c.to.deliver(result)
+		f.reply(c, &result)
 		f.leave()
 		return
 	}
 	q.set(f, c, result.N)
+	q.goes(stageBegun)
 	f.route(q, c.here, batch)
+}
+
+// reply delivers the outcome of an operation that needs no request.
+func (f *AsyncFile) reply(c *call, result *Completion) {
+	f.ring.stats.countAnswer(result)
+	if f.ring.tracer != nil {
+		f.ring.tracer.answered(c, result)
+	}
+	c.to.deliver(*result)
 }
 
 // admit counts an operation in, or says which is closed: the file or its Ring.

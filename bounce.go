@@ -2,22 +2,14 @@ package asyncfile
 
 import (
 	"io"
-	"math/bits"
-	"sync"
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
 
-const (
-	// copyInline is the most bytes that are copied out of a bounce buffer where
-	// others wait meanwhile.
-	copyInline = 64 << 10
-
-	// straightMin is how much of a bounced request, in bytes, has to fit O_DIRECT
-	// by itself to be worth a submission of its own instead of copying.
-	straightMin = 256 << 10
-)
+// straightMin is how much of a bounced request, in bytes, has to fit O_DIRECT
+// by itself to be worth a submission of its own instead of copying.
+const straightMin = 256 << 10
 
 // planBounced plans a part of a request that O_DIRECT does not take as it is:
 // the blocks that hold it, by way of an aligned buffer; or, where what is left
@@ -89,52 +81,4 @@ func (f *AsyncFile) performBounced(q *request) {
 		n, err := call(f.fd, q.plan.buf, q.plan.off)
 		planned = f.proceed(q, int64(n), err) == again
 	}
-}
-
-// A bouncePool has the bounce buffers of a Ring: of 4 KiB, and of twice the size
-// before up to maxBounce. So a buffer is less than twice as large as what goes
-// through it. How many are idle follows what was in flight; the collector takes
-// those that are not used between two of its cycles.
-type bouncePool struct {
-	idle   [bounceClasses]sync.Pool // of *byte, the first: a slice would be allocated each time
-	canary canary                   // where the Ring verifies
-}
-
-const (
-	bounceClasses = 9
-
-	// maxBounce is the most bytes that a bounced request transfers at a time, unless
-	// one block is more.
-	maxBounce = bufferAlign << (bounceClasses - 1)
-)
-
-// bounceClass returns which buffers hold n bytes.
-func bounceClass(n int) int { return bits.Len(uint(max(n-1, 0)) / bufferAlign) }
-
-// get returns a buffer of n bytes.
-func (p *bouncePool) get(n int) []byte {
-	class, size := bounceClass(n), n
-	if class < bounceClasses {
-		size = bufferAlign << class
-		if first, ok := p.idle[class].Get().(*byte); ok {
-			b := aio.Bytes(first, size)
-			p.canary.check(b)
-			return b[:n]
-		}
-	}
-	b := AlignedBuffer(size)
-	p.canary.fill(b)
-	return b[:n]
-}
-
-// put takes back a buffer of get, of which b is as much as was asked.
-func (p *bouncePool) put(b []byte) {
-	class := bounceClass(len(b))
-	if class >= bounceClasses {
-		return
-	}
-	b, rest := b[:bufferAlign<<class], b[len(b):bufferAlign<<class]
-	p.canary.check(rest)
-	p.canary.fill(b)
-	p.idle[class].Put(&b[0])
 }

@@ -469,7 +469,7 @@ func TestNoCompanionAlone(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
 		f := s.openOwn(aiotest.NewMem(testPattern(64*testBlock, 1)))
 		f.align = aio.Alignment{Memory: 512, Offset: 512, ReadOffset: 512}
-		f.sequence.init(testBlock)
+		f.sequence.init(s.ring, testBlock)
 		f.mixed = true
 		if err := f.osf.Truncate(64 * testBlock); err != nil {
 			s.Fatal(err)

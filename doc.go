@@ -130,6 +130,17 @@
 // device takes: contexts and File's deadlines bound how long a caller waits. At most
 // four threads a device sleep in io_submit, beside its workers (WithWorkers, 16).
 //
+// # When something is wrong
+//
+// Two environment variables, read when a Ring is made, work in any program. With
+// ASYNCFILE_VERIFY=1 the Ring checks itself and its callers at work, and panics
+// where it finds something, with what that means and what to do. The most common
+// finding is a buffer that was changed while it was being written. It costs two passes
+// over each buffer that is written, and some microseconds an operation. With
+// ASYNCFILE_DEBUG=1 the Ring prints each operation's walk to standard error, a line
+// a step, at once; so standard error must not be a pipe that a goroutine reads which
+// waits for this Ring. README.md shows both. Neither costs anything where it is not set.
+//
 // # Words
 //
 // Ring: one kernel AIO context (aio_context_t) and its completion ring (struct

@@ -458,8 +458,8 @@ func TestHappensBefore(t *testing.T) {
 
 // TestFutureAllocations counts what an operation with a Future allocates.
 func TestFutureAllocations(t *testing.T) {
-	if raceEnabled() {
-		t.Skip("the race detector allocates")
+	if raceEnabled() || os.Getenv(verifyEnv) == "1" {
+		t.Skip("the race detector allocates, and so does the verifier")
 	}
 	name := putFile(t, testPattern(testBlock, 1))
 	p := AlignedBuffer(testBlock)

@@ -145,7 +145,7 @@ func FuzzAsyncFile(f *testing.F) {
 const fuzzFlying = 24
 
 func (z *fuzzer) open() {
-	z.ring.bounces.canary = true
+	z.ring.bounces.verifier = newVerifier()
 	name := filepath.Join(z.TempDir(), "file")
 	flag, direct := os.O_RDWR|os.O_CREATE, DirectPrefer
 	switch z.mode {

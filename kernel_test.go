@@ -157,6 +157,14 @@ func (s *scripted) close() error {
 	return s.ring.Close()
 }
 
+// giveBack gives a slot back that a test has taken.
+func giveBack(q *request) {
+	q.goes(stageBegun)
+	q.goes(stageEnded)
+	q.ring.recycle([]outcome{{q: q}})
+	q.ring.told(1)
+}
+
 // A ringState is what Ring.mu guards.
 type ringState struct {
 	inFlight, entering, asleep, pending int

@@ -86,7 +86,7 @@ func eachDeath(t *testing.T, depth int, test func(s *scripted)) {
 // it is: the kernel may still write there.
 func TestLostBuffersAreKept(t *testing.T) {
 	eachDeath(t, 10, func(s *scripted) {
-		s.ring.bounces.canary = true
+		s.ring.bounces.verifier = newVerifier()
 		ops := lostOps()
 		f, futures, held := s.holdAll(ops)
 		s.ring.mu.Lock()

@@ -233,7 +233,7 @@ func (f *AsyncFile) setRoutes(info os.FileInfo) {
 		writable = err != nil || flags&(os.O_WRONLY|os.O_RDWR) != 0
 		block = aio.BlockSize(f.fd)
 	}
-	f.sequence.init(max(block, int64(os.Getpagesize())))
+	f.sequence.init(f.ring, max(block, int64(os.Getpagesize())))
 	f.mixed = writable // a block device, too
 	system, err := aio.FileSystem(f.fd)
 	if err != nil || !regular {

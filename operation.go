@@ -157,6 +157,9 @@ func (f *AsyncFile) proceed(q *request, res int64, err error) step {
 				return q.fail(err)
 			}
 			f.ring.stats.ShortTransfers.Add(1)
+			if f.ring.tracer != nil {
+				f.ring.tracer.short(q, n)
+			}
 		}
 	}
 	if q.way == straight && !f.fitsRest(q) {
@@ -228,9 +231,13 @@ func (f *AsyncFile) release(q *request) (e ending, ready requestQueue) {
 		sink:   q.sink,
 		result: Completion{Op: q.op.Kind, File: f, Buf: q.op.Buf, Offset: q.op.Offset, N: q.done, Err: q.err, Tag: q.tag},
 	}
+	q.loan.Return()
+	if f.ring.tracer != nil {
+		e.title = q.title()
+	}
+	q.goes(stageEnded)
 	ready = f.leaveSequence(q)
 	e.owed = q.owed
-	q.loan.Return()
 	q.dropBounce()
 	q.reset()
 	return e, ready
@@ -238,6 +245,9 @@ func (f *AsyncFile) release(q *request) (e ending, ready requestQueue) {
 
 // deliver implements client.
 func (f *AsyncFile) deliver(e ending) (ready requestQueue) {
+	if f.ring.tracer != nil {
+		f.ring.tracer.delivers(e)
+	}
 	e.sink.deliver(e.result)
 	if e.owed != nil {
 		ready = f.settle(e.owed)

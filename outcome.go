@@ -4,6 +4,10 @@ import (
 	"fmt"
 )
 
+// copyInline is the most bytes that are copied out of a bounce buffer where others
+// wait meanwhile.
+const copyInline = 64 << 10
+
 // An outcome is a request that has been taken from the kernel, and what with.
 type outcome struct {
 	q   *request

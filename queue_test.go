@@ -419,8 +419,8 @@ func TestQueueDepth(t *testing.T) {
 
 // TestQueueAllocations counts what an operation of a Queue allocates.
 func TestQueueAllocations(t *testing.T) {
-	if raceEnabled() {
-		t.Skip("the race detector allocates")
+	if raceEnabled() || os.Getenv(verifyEnv) == "1" {
+		t.Skip("the race detector allocates, and so does the verifier")
 	}
 	name := putFile(t, testPattern(testBlock, 1))
 	for what, open := range map[string]func(t *testing.T) *AsyncFile{

@@ -223,12 +223,18 @@ func (r *Ring) patienceFor(how *lending) patience {
 // reap waits for events and takes what they are of out of flight, into d.ended.
 // The token is free. Called with mu held, which it releases in between.
 func (r *Ring) reap(d *driver, p patience) {
+	if r.verifier != nil {
+		r.verifier.takesToken(r, d)
+	}
 	r.token = true
 	r.watchdog.reaps++
 	r.rouse() // for what this goroutine does not send
 	r.mu.Unlock()
 	n, err := r.await(d.events[:p.max], p)
 	r.mu.Lock()
+	if r.verifier != nil {
+		r.verifier.givesToken(r, d)
+	}
 	r.token = false
 	if r.closed.Load() {
 		r.outside.Broadcast()
@@ -289,6 +295,9 @@ func (r *Ring) reapReady(d *driver) {
 	if r.token || r.inFlight == 0 || r.broken != nil {
 		return
 	}
+	if r.verifier != nil {
+		r.verifier.reapsReady(r, d)
+	}
 	n := r.context.Reap(d.events[:])
 	if n > 0 {
 		r.watchdog.reaps++
@@ -316,9 +325,11 @@ func (r *Ring) reaped(events []aio.Event, list []outcome) []outcome {
 			r.entering--
 		}
 		q.state = stateIdle
+		q.res = events[i].Res
+		q.goes(stageReaped)
 		r.inFlight--
 		r.stalled = false
-		list = append(list, outcome{q: q, res: events[i].Res})
+		list = append(list, outcome{q: q, res: q.res})
 	}
 	return list
 }

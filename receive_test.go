@@ -509,10 +509,11 @@ func TestReceiveMisuse(t *testing.T) {
 	q := NewQueue(1)
 	room := make([]Completion, 1)
 	var none *Queue
+	var noContext context.Context
 	for name, receive := range map[string]func() (int, error){
 		"nil Queue":   func() (int, error) { return none.Receive(t.Context(), room) },
 		"zero Queue":  func() (int, error) { return new(Queue).Receive(t.Context(), room) },
-		"nil context": func() (int, error) { return q.Receive(nil, room) }, //nolint:staticcheck
+		"nil context": func() (int, error) { return q.Receive(noContext, room) },
 		"no room":     func() (int, error) { return q.Receive(t.Context(), room[:0]) },
 		"nil no room": func() (int, error) { return q.Receive(t.Context(), nil) },
 		"nil All": func() (int, error) {
@@ -522,7 +523,7 @@ func TestReceiveMisuse(t *testing.T) {
 			return 0, os.ErrInvalid
 		},
 		"nil All, ctx": func() (int, error) {
-			for range q.All(nil) {
+			for range q.All(noContext) {
 				t.Error("yields")
 			}
 			return 0, os.ErrInvalid

@@ -38,6 +38,7 @@ type request struct {
 	gen  uint32   // of the last submission
 	next *request // in the list that holds it
 
+	walk    walk         // where the Ring is observed
 	state   requestState // guarded by Ring.mu
 	job     job          // what a worker does with it
 	plan    plan         // of its next or last submission
@@ -109,21 +110,7 @@ type ending struct {
 	sink   sink
 	result Completion
 	owed   *epoch // of a write: Syncs wait until its outcome is delivered
-}
-
-// A sink takes the outcome of an operation. deliver never blocks and never runs
-// code of the user's.
-type sink interface{ deliver(Completion) }
-
-// A Completion is the outcome of one operation of a Queue.
-type Completion struct {
-	Op     OpKind     // what was done
-	File   *AsyncFile // to which file
-	Buf    []byte     // as submitted; the caller's again
-	Offset int64      // in bytes, where the operation began
-	N      int        // bytes transferred
-	Err    error      // as of os.File: not nil where N is less than was asked
-	Tag    any        // as submitted
+	title  string // for the tracer
 }
 
 // prepare fills the iocb with what was planned.
@@ -148,6 +135,7 @@ func (q *request) prepare() {
 // Run does on a worker what would block elsewhere, for workers.Job.
 func (q *request) Run() {
 	q.loan.Return()
+	q.goes(stageAtWork)
 	switch {
 	case q.landing:
 		q.landing = false

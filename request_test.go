@@ -341,8 +341,7 @@ func TestEndedRequestForgets(t *testing.T) {
 			s.Fatalf("= %d, %v", n, err)
 		}
 		q := s.ring.tryAcquire(s.direct.lane)
-		defer s.ring.told(1)
-		defer s.ring.recycle([]outcome{{q: q}})
+		defer giveBack(q)
 		for i, v := range q.plan.iovecs[:cap(q.plan.iovecs)] {
 			if v != (aio.Iovec{}) {
 				s.Errorf("iovec %d of %d still names a buffer", i, cap(q.plan.iovecs))

@@ -33,7 +33,9 @@ type Ring struct {
 	workers  int           // the most of a lane
 	bounces  bouncePool
 	futures  futurePool // of calls that wait
-	verify   bool       // see verify.go
+	observed bool       // there is a verifier, or a tracer: see walk.go
+	verifier *verifier  // nil, unless ASYNCFILE_VERIFY is set
+	tracer   *tracer    // nil, unless ASYNCFILE_DEBUG is set
 
 	_         cacheLine // what is above is only read
 	completer completer
@@ -58,6 +60,7 @@ type Ring struct {
 	outside  *sync.Cond // signalled when inside becomes 0, and when the token of a closed Ring is free
 	spare    []*driver
 	token    bool        // somebody reaps: see reap.go
+	reaper   *driver     // who has the token, for the verifier
 	lonely   bool        // the watchdog found events that nobody comes to reap: the next reap is wanted
 	prompt   int         // so many submissions more go out without waiting for a Wait: see lane.push
 	stalled  bool        // io_submit said EAGAIN; wait for a reap
@@ -90,9 +93,13 @@ func newRing(c *config) (*Ring, error) {
 		closing: make(chan struct{}),
 		timeout: c.timeout,
 		workers: c.workers,
-		verify:  os.Getenv(verifyEnv) == "1",
 	}
-	r.bounces.canary = canary(r.verify)
+	if os.Getenv(verifyEnv) == "1" {
+		r.verify(newVerifier())
+	}
+	if os.Getenv(debugEnv) == "1" {
+		r.trace(newTracer(r, os.Stderr))
+	}
 	r.outside, r.returned = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
 	depth := c.depth
 	if c.backend != BackendPool {
@@ -212,6 +219,9 @@ func (r *Ring) close() error {
 	for len(r.slots.free) < len(r.requests) || r.telling.Load() > 0 {
 		r.returned.Wait()
 	}
+	if r.verifier != nil {
+		r.verifier.table(r)
+	}
 	r.mu.Unlock()
 	if r.context == nil {
 		return nil
@@ -286,7 +296,11 @@ func (r *Ring) recycle(list []outcome) {
 	r.telling.Add(int64(len(list)))
 	r.mu.Lock()
 	for i := range list {
+		list[i].q.goes(stageFree)
 		r.slots.put(list[i].q)
+	}
+	if r.verifier != nil {
+		r.verifier.slots(r)
 	}
 	r.mu.Unlock()
 }

@@ -915,8 +915,7 @@ func TestRingCloseWaitsForEverySlotOfThePool(t *testing.T) {
 			if len(closed) != 0 {
 				t.Error("closed with a slot in use")
 			}
-			r.recycle([]outcome{{q: q}})
-			r.told(1)
+			giveBack(q)
 		}
 		if err := <-closed; err != nil {
 			t.Errorf("Close: %v", err)

@@ -12,7 +12,7 @@ func (f *AsyncFile) route(q *request, here bool, batch *requestQueue) {
 		q.way = f.wayOf(q)
 	}
 	if here && q.way != cached {
-		f.ring.stats.countWay(q)
+		f.countWay(q)
 		q.loan.Return()
 		q.job = jobCarry
 		f.carry(q)
@@ -24,7 +24,7 @@ func (f *AsyncFile) route(q *request, here bool, batch *requestQueue) {
 // dispatch sends q the way that keeps the caller free: into batch, for the
 // kernel, or to a worker.
 func (f *AsyncFile) dispatch(q *request, batch *requestQueue) {
-	f.ring.stats.countWay(q)
+	f.countWay(q)
 	job := f.jobOf(q)
 	if job == jobNone || job == jobSubmit {
 		if !f.makePlan(q) {
@@ -67,4 +67,15 @@ func (f *AsyncFile) dispatchAll(list requestQueue) (batch requestQueue) {
 		f.dispatch(q, &batch)
 	}
 	return batch
+}
+
+// countWay counts a request that O_DIRECT does not take as it is.
+func (f *AsyncFile) countWay(q *request) {
+	switch {
+	case q.way == straight:
+	case !q.op.Kind.writes():
+		f.ring.stats.BouncedReads.Add(1)
+	default:
+		f.ring.stats.BouncedWrites.Add(1)
+	}
 }

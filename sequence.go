@@ -2,12 +2,9 @@ package asyncfile
 
 import (
 	"container/heap"
-	"errors"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
-	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/order"
 )
 
@@ -22,6 +19,8 @@ type sequence struct {
 	size atomic.Int64
 	// written is how large the file would be without extensions. It is guarded by mu.
 	written int64
+
+	ring *Ring
 
 	mu         sync.Mutex // guards what follows; not held across a system call
 	order      *order.Sequence[turn]
@@ -40,9 +39,25 @@ type turn interface{ grant() }
 
 type epoch = order.Epoch[turn]
 
-func (q *request) grant() { q.file.sequence.granted.push(q) }
+func (q *request) grant() {
+	q.goes(stageBegun)
+	q.file.sequence.granted.push(q)
+}
 
-func (s *sequence) init(unit int64) { s.order = order.New[turn](unit) }
+func (s *sequence) init(r *Ring, unit int64) {
+	s.ring = r
+	s.order = order.New[turn](unit)
+}
+
+// enter puts e into the order, and reports whether it may go now. Called with mu
+// held.
+func (s *sequence) enter(e *order.Entry[turn], kind order.Kind, from, to int64) (goes bool) {
+	goes = s.order.Enter(e, kind, from, to)
+	if s.ring.observed {
+		s.entered(e, goes)
+	}
+	return goes
+}
 
 // resized takes note that the file has been made so large, by one that is alone on
 // it.
@@ -119,7 +134,7 @@ func (f *AsyncFile) enterSequence(q *request) bool {
 	q.ordered = true
 	q.entry.Of = q
 	if q.op.Kind.syncs() {
-		return s.order.Enter(&q.entry, order.Sync, 0, 1)
+		return s.enter(&q.entry, order.Sync, 0, 1)
 	}
 	kind := order.Read
 	if q.op.Kind.writes() {
@@ -157,7 +172,7 @@ func (f *AsyncFile) enterSequence(q *request) bool {
 		q.extended = true
 		f.extendFor(from, to)
 	}
-	return s.order.Enter(&q.entry, kind, from, to)
+	return s.enter(&q.entry, kind, from, to)
 }
 
 // lockAtSize locks the sequence, and returns the size that the file has then, if
@@ -183,6 +198,9 @@ func (f *AsyncFile) lockAtSize(ask bool) (size int64) {
 
 // grant lets turns go, and returns the requests among them. Called with mu held.
 func (s *sequence) grant(turns []*order.Entry[turn]) (list requestQueue) {
+	if s.ring.verifier != nil {
+		s.ring.verifier.sequence(s.order, turns...)
+	}
 	for _, e := range turns {
 		e.Of.grant()
 	}
@@ -243,88 +261,6 @@ func (f *AsyncFile) leaveAlone(e *order.Entry[turn]) {
 	f.ring.submit(f.dispatchAll(list))
 }
 
-// extends reports whether q would make io_submit wait since it ends beyond the end
-// of the file.
-func (f *AsyncFile) extends(q *request) bool {
-	return f.blocks.beyond && q.op.Kind.writes() && q.way != cached && (q.end() > f.sequence.size.Load() || q.end() < 0)
-}
-
-// An extension makes a file larger, with fallocate(2), for direct writes that end
-// beyond its end. They wait behind it, and are then in flight together. fallocate
-// itself waits, inode lock held, for the direct I/O in flight: so it is alone on
-// the file. Writes gather for it as long as it waits, and cost one of them.
-type extension struct {
-	file  *AsyncFile
-	entry order.Entry[turn]
-	runs  []byteRange
-}
-
-// A byteRange is the bytes of a file from one offset up to another.
-type byteRange struct{ from, to int64 }
-
-// extendFor has an extension go ahead of a write. Called with sequence.mu held.
-func (f *AsyncFile) extendFor(from, to int64) {
-	s := &f.sequence
-	x := s.extension
-	if x == nil {
-		x = &extension{file: f}
-		x.entry.Of = x
-		s.extension = x
-		defer func() {
-			if s.order.Enter(&x.entry, order.Exclusive, 0, order.End) {
-				x.grant()
-			}
-		}()
-	}
-	// Writes that follow one another, as appends do, are one range.
-	if last := len(x.runs) - 1; last >= 0 && x.runs[last].to == from {
-		x.runs[last].to = to
-		return
-	}
-	x.runs = append(x.runs, byteRange{from, to})
-}
-
-func (x *extension) grant() { x.file.lane.workers.Go(x) }
-
-// Run extends the file, on a worker, alone on the file.
-func (x *extension) Run() {
-	f, s := x.file, &x.file.sequence
-	s.mu.Lock()
-	if s.extension == x {
-		s.extension = nil
-	}
-	s.mu.Unlock()
-	s.seen(f.size())
-	for _, run := range x.runs {
-		err := f.allocate(run)
-		if err != nil {
-			f.ring.stats.Fallbacks.Add(1)
-			s.mu.Lock()
-			s.noAllocate = s.noAllocate || errors.Is(err, errors.ErrUnsupported)
-			s.mu.Unlock()
-			continue // an ordinary pwrite(2) will find the error that the caller is to see
-		}
-		f.ring.stats.Extensions.Add(1)
-		s.size.Store(max(s.size.Load(), run.to))
-	}
-	f.leaveAlone(&x.entry)
-}
-
-// allocate makes room for a run, and the file large enough. What it has allocated
-// beyond the end of the file when it fails ext4 gives back as the write that follows
-// fails (ext4_inode_extension_cleanup, fs/ext4/file.c). ftruncate(2) to the size that
-// fstat(2) tells would do so here, and cut off what another process appends between
-// the two.
-func (f *AsyncFile) allocate(run byteRange) error {
-	if run.to > aio.FileSizeLimit() {
-		return syscall.EFBIG // which the write would get before ext4 gives anything back
-	}
-	if err := aio.Reserve(f.fd, run.from, run.to-run.from); err != nil {
-		return err
-	}
-	return aio.Allocate(f.fd, run.from, run.to-run.from) // only the size is left to change
-}
-
 // An aloneTurn is a task that is to be alone on its file.
 type aloneTurn struct {
 	entry order.Entry[turn]
@@ -342,7 +278,7 @@ func (f *AsyncFile) alone(task func()) {
 	s.mu.Lock()
 	s.extension = nil // what extends the file from now on comes after it
 	s.resizing++
-	if s.order.Enter(&t.entry, order.Exclusive, 0, order.End) {
+	if s.enter(&t.entry, order.Exclusive, 0, order.End) {
 		close(t.begin)
 	}
 	s.mu.Unlock()
@@ -355,65 +291,4 @@ func (f *AsyncFile) alone(task func()) {
 	s.resizing--
 	s.mu.Unlock()
 	f.leaveAlone(&t.entry)
-}
-
-// A cutBack is an operation that failed behind an extension of the file, and ends
-// when the file is as large again as it would have been without. It is alone on
-// the file for that.
-type cutBack struct {
-	entry order.Entry[turn]
-	q     *request
-}
-
-// cutsBack reports whether q, which has ended, ends later: in a cutBack.
-func (f *AsyncFile) cutsBack(q *request) bool {
-	s := &f.sequence
-	if !q.extended || q.err == nil {
-		return false
-	}
-	c := &cutBack{q: q}
-	c.entry.Of = c
-	s.mu.Lock()
-	list := s.leave(q)
-	s.extension = nil // as for alone
-	s.resizing++
-	if s.order.Enter(&c.entry, order.Exclusive, 0, order.End) {
-		c.grant()
-	}
-	s.mu.Unlock()
-	f.ring.submit(f.dispatchAll(list))
-	return true
-}
-
-func (c *cutBack) grant() { c.q.lane.workers.Go(c) }
-
-// Run cuts the file back, on a worker, unless others have used what it would cut
-// off. What another process appends between the last look and ftruncate(2) is lost:
-// no call does both.
-func (c *cutBack) Run() {
-	f, s := c.q.file, &c.q.file.sequence
-	s.seen(f.size())
-	s.mu.Lock()
-	size, written := s.size.Load(), s.written
-	s.mu.Unlock()
-	if written < size && f.emptyFrom(written) && f.truncate(written) == nil {
-		s.resized(written)
-	}
-	s.mu.Lock()
-	s.resizing--
-	s.mu.Unlock()
-	f.leaveAlone(&c.entry)
-	c.q.finish()
-}
-
-// emptyFrom reports whether nobody has put data behind the block in which the first
-// written bytes of the file end. Where that cannot be told it is false: bytes too
-// many do less harm than bytes that are lost.
-func (f *AsyncFile) emptyFrom(written int64) bool {
-	if f.companion.open(f) != nil {
-		return false
-	}
-	block := max(f.blocks.unit, 1)
-	_, err := aio.SeekData(f.companion.fd, (written+block-1)/block*block)
-	return errors.Is(err, syscall.ENXIO)
 }

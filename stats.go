@@ -91,17 +91,6 @@ func (s *counters) countAnswer(c *Completion) {
 	s.Answered.Add(1)
 }
 
-// countWay adds a request that O_DIRECT does not take as it is.
-func (s *counters) countWay(q *request) {
-	switch {
-	case q.way == straight:
-	case !q.op.Kind.writes():
-		s.BouncedReads.Add(1)
-	default:
-		s.BouncedWrites.Add(1)
-	}
-}
-
 // Stats returns what the Ring has done. It is safe for concurrent use.
 func (r *Ring) Stats() Stats {
 	if !r.made() {

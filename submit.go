@@ -2,6 +2,7 @@ package asyncfile
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"syscall"
 	"time"
@@ -82,7 +83,10 @@ func (r *Ring) queue(list requestQueue) {
 }
 
 // add makes q pending. Called with mu held.
-func (l *lane) add(q *request) { l.listOf(q).push(q) }
+func (l *lane) add(q *request) {
+	q.goes(stagePending)
+	l.listOf(q).push(q)
+}
 
 func (l *lane) listOf(q *request) *requestQueue {
 	if q.plan.opcode.Reads() {
@@ -182,9 +186,15 @@ func (l *lane) enter(d *driver, n int) {
 		}
 		return
 	}
+	if r.verifier != nil {
+		r.verifier.entersKernel(r, d)
+	}
 	for i, q := range d.requests[:n] {
 		r.register(q)
 		d.iocbs[i], d.gens[i] = &q.iocb, q.gen
+		if r.observed {
+			r.observe(q, stageEntering, fmt.Sprintf("%d of %d: %v", i+1, n, &q.plan))
+		}
 	}
 	r.inside++
 	r.watchdog.calls++
@@ -243,6 +253,7 @@ func (r *Ring) entered(d *driver, n int) {
 		if q.state == stateEntering && q.gen == d.gens[i] {
 			q.state = stateInFlight
 			r.entering--
+			q.goes(stageInFlight)
 		}
 	}
 }
@@ -269,7 +280,7 @@ func (r *Ring) ioSubmit(d *driver, n int) (taken int, err error) {
 // with err. EAGAIN is not about that request: all stay pending, in order. Any
 // other error is about it alone: the rest goes out with the next batch.
 func (l *lane) putBack(d *driver, from, to int, err error) {
-	r := l.ring
+	r, taken := l.ring, from
 	if errors.Is(err, syscall.EAGAIN) {
 		r.stats.Stalls.Add(1)
 		r.stalled = true
@@ -279,6 +290,9 @@ func (l *lane) putBack(d *driver, from, to int, err error) {
 	}
 	var back [2]requestQueue
 	for _, q := range d.requests[from:to] {
+		if r.observed {
+			r.observe(q, stagePending, fmt.Sprintf(", since io_submit took %d of %d: %v", taken, to, err))
+		}
 		if l.listOf(q) == &l.reads {
 			back[0].push(q)
 		} else {
@@ -305,6 +319,7 @@ func (r *Ring) refuse(d *driver, q *request, err error) {
 // toWorker has a worker do job with q. It never blocks.
 func (r *Ring) toWorker(q *request, job job) {
 	q.job = job
+	q.goes(stageQueued)
 	r.stats.Offloaded.Add(1)
 	q.lane.workers.Go(q)
 }

@@ -1,12 +1,30 @@
 package asyncfile
 
 import (
+	"strings"
+	"sync"
+	"testing/synctest"
+
 	"bytes"
+	"context"
+	"os"
+	"os/exec"
 	"testing"
+	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/order"
 )
 
 // newVerified returns the bounce buffers of a Ring that verifies.
-func newVerified() *bouncePool { return &bouncePool{canary: true} }
+func newVerified() *bouncePool { return &bouncePool{verifier: testVerifier()} }
+
+// testVerifier returns a verifier that panics where a test can recover.
+func testVerifier() *verifier {
+	v := newVerifier()
+	v.fail = func(message string) { panic(message) }
+	return v
+}
 
 func canaries(n int) []byte { return bytes.Repeat([]byte{canaryByte}, n) }
 
@@ -17,8 +35,8 @@ func TestVerifyIsOfTheEnvironment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := r.bounces.get(4)[0] == canaryByte; got != want || r.verify != want {
-			t.Errorf("%s=%q: verifies %v, canaries %v; want %v", verifyEnv, value, r.verify, got, want)
+		if got := r.bounces.get(4)[0] == canaryByte; got != want || r.verifier != nil != want {
+			t.Errorf("%s=%q: verifies %v, canaries %v; want %v", verifyEnv, value, r.verifier != nil, got, want)
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -69,5 +87,303 @@ func TestCanaryFindsStrayWrites(t *testing.T) {
 	clear(b)
 	if panics(func() { pools.put(b); pools.get(512) }) {
 		t.Error("a buffer was used as it should be, and somebody complained")
+	}
+}
+
+// findings are what a verifier has found, which goes on.
+type findings struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (f *findings) add(message string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = append(f.list, message)
+}
+
+// take returns the first finding, and forgets all.
+func (f *findings) take() (first string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.list) > 0 {
+		first = f.list[0]
+	}
+	f.list = nil
+	return first
+}
+
+type jobFunc func()
+
+func (f jobFunc) Run() { f() }
+
+// Each invariant is broken once, and found where the library itself looks.
+func TestVerifyFinds(t *testing.T) {
+	const block = 512
+	at := func(n int64) Op { return Op{Buf: make([]byte, block), Offset: n * block} }
+	write := func(n int64) Op { op := at(n); op.Kind = OpWrite; return op }
+	// What r.mu guards is broken by set while two reads are in flight, and is
+	// right again after something has looked.
+	guarded := func(set func(s *scripted, r *Ring) (undo func())) func(s *scripted) {
+		return func(s *scripted) {
+			s.hold()
+			futures := s.submit(s.direct, at(0), at(1))
+			s.settle()
+			s.ring.mu.Lock()
+			undo := set(s, s.ring)
+			s.ring.mu.Unlock()
+			s.pass() // the watchdog
+			s.ring.mu.Lock()
+			undo()
+			s.ring.mu.Unlock()
+			for _, op := range s.kernel.Held() {
+				op.Complete()
+			}
+			WaitAll(futures...)
+		}
+	}
+	for _, tt := range []struct {
+		name, want string
+		breaks     func(s *scripted)
+	}{
+		{
+			"twice in flight", "#0 read 0+512 3.1, which is in flight, is to be pending.",
+			guarded(func(s *scripted, r *Ring) func() {
+				q, l := r.requests[3], s.direct.lane
+				l.add(q)
+				l.reads.pop()
+				return func() { q.walk.stage = stageInFlight }
+			}),
+		},
+		{
+			"ended twice", "#0 read 0+0 3.-, which is free, is to be ended.",
+			func(s *scripted) { s.ring.requests[3].goes(stageEnded); s.ring.requests[3].walk.stage = stageFree },
+		},
+		{
+			"a write's buffer", "the buffer of #0 write 512+512 3.1 of FILE changed while it was being written.",
+			func(s *scripted) {
+				s.hold()
+				op := write(1)
+				future := s.submit(s.direct, op)[0]
+				s.settle()
+				op.Buf[block-1]++
+				s.kernel.Held()[0].Complete()
+				future.Wait()
+			},
+		},
+		{
+			"the second buffer of a write that is continued", "the buffer of #0 writev 0+1024 3.2 of FILE changed while it was being written.",
+			func(s *scripted) {
+				bufs := [][]byte{make([]byte, block), make([]byte, block)}
+				s.record(func(i int, _ *aiotest.Op) aiotest.Verdict {
+					if i == 0 {
+						return aiotest.Short(block)
+					}
+					bufs[1][0]++
+					return aiotest.Do()
+				})
+				s.direct.WritevAt(bufs, 0).Wait()
+			},
+		},
+		{
+			"the buffer of a write that waits for a worker", "the buffer of #0 write 0+512 3.1 of FILE changed while it was being written.",
+			func(s *scripted) {
+				free := make(chan struct{})
+				for range s.ring.workers {
+					s.worker.lane.workers.Go(jobFunc(func() { <-free }))
+				}
+				op := write(0)
+				future := s.worker.Submit(op)[0]
+				op.Buf[0]++
+				close(free)
+				future.Wait()
+			},
+		},
+		{
+			"a lost slot", "of 4 slots 1 are free and 2 in use; 2 requests are in flight, of which io_submit has not answered for 0.",
+			guarded(func(_ *scripted, r *Ring) func() {
+				free := r.slots.free
+				r.slots.free = free[:1]
+				return func() { r.slots.free = free }
+			}),
+		},
+		{
+			"a slot that is free twice", "slot 0 is free twice, or is free and in use.",
+			guarded(func(_ *scripted, r *Ring) func() {
+				was := r.slots.free[1]
+				r.slots.free[1] = r.slots.free[0]
+				return func() { r.slots.free[1] = was }
+			}),
+		},
+		{
+			"a slot in use that nobody has", "slot 3, of request 3, is neither free nor in use.",
+			guarded(func(s *scripted, r *Ring) func() {
+				r.requests[3].lane = nil
+				return func() { r.requests[3].lane = s.direct.lane }
+			}),
+		},
+		{
+			"a request that is not counted", "2 requests are in flight, 1 counted; io_submit has not answered for 0 of them, 0 counted.",
+			guarded(func(_ *scripted, r *Ring) func() {
+				r.inFlight--
+				return func() { r.inFlight++ }
+			}),
+		},
+		{
+			"a sleeper that is not there", "1 senders sleep in io_submit, 0 of lanes that are there; 0 are in it.",
+			guarded(func(_ *scripted, r *Ring) func() {
+				r.asleep++
+				return func() { r.asleep-- }
+			}),
+		},
+		{
+			"an order without sense", "the order of a file contradicts itself: order: the open epoch has -1 writes.",
+			func(s *scripted) {
+				f := &s.direct.sequence
+				settle := func(times int) {
+					f.mu.Lock()
+					defer f.mu.Unlock()
+					e := new(order.Entry[turn])
+					f.order.Enter(e, order.Write, 0, block)
+					_, owed := f.order.Release(e)
+					for range times {
+						f.order.Settle(owed)
+					}
+				}
+				settle(3)
+				s.direct.WriteAt(make([]byte, block), 0).Wait()
+				settle(0)
+				settle(0)
+			},
+		},
+		{
+			"a Sync that does not wait", "#0 sync may go, but is behind writes: 1 are not delivered.",
+			func(s *scripted) {
+				s.hold()
+				futures := s.submit(s.direct, write(0), Op{Kind: OpSync})
+				s.settle()
+				f := &s.direct.sequence
+				f.mu.Lock()
+				s.ring.verifier.sequence(f.order, &s.ring.requests[2].entry)
+				f.mu.Unlock()
+				s.kernel.OnOp(nil)
+				s.kernel.Held()[0].Complete()
+				WaitAll(futures...)
+			},
+		},
+		{
+			"two reap", "a goroutine is about to reap: that the token is taken is false, that another reaps true, that it is in io_submit itself false.",
+			func(s *scripted) {
+				s.hold()
+				futures := s.direct.Submit(at(0))
+				s.ring.mu.Lock()
+				s.ring.reaper = new(driver)
+				s.ring.mu.Unlock()
+				s.submit(s.direct, at(1))
+				s.settle()
+				s.ring.mu.Lock()
+				s.ring.reaper = s.ring.completer.current
+				s.ring.mu.Unlock()
+				for _, op := range s.kernel.Held() {
+					op.Complete()
+				}
+				WaitAll(futures...)
+			},
+		},
+		{
+			"the token is lost", "a goroutine has reaped: that the token is taken is false, that it took it true.",
+			func(s *scripted) {
+				s.hold()
+				future := s.submit(s.direct, at(0))[0]
+				s.settle()
+				s.ring.mu.Lock()
+				s.ring.token = false
+				s.ring.mu.Unlock()
+				s.kernel.Held()[0].Complete()
+				s.settle()
+				future.Wait()
+			},
+		},
+		{
+			"io_submit with the token", "a goroutine with the right to reap is about to call io_submit.",
+			func(s *scripted) {
+				s.ring.mu.Lock()
+				s.ring.reaper = s.ring.completer.current
+				s.ring.mu.Unlock()
+				s.hold()
+				future := s.submit(s.direct, at(0))[0]
+				s.settle()
+				s.kernel.Held()[0].Complete()
+				future.Wait()
+			},
+		},
+	} {
+		t.Run(strings.ReplaceAll(tt.name, " ", "_"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				boundBubble(t)
+				s := newScripted(t, aiotest.New(4), WithQueueDepth(4))
+				s.inBubble = true
+				s.settle()
+				var found findings
+				v := newVerifier()
+				v.fail = found.add
+				s.ring.verify(v)
+				tt.breaks(s)
+				s.kernel.OnOp(nil)
+				message := strings.ReplaceAll(strings.ReplaceAll(found.take(), s.direct.name, "FILE"), s.worker.name, "FILE")
+				got, rest, _ := strings.Cut(strings.TrimPrefix(message, "asyncfile: ASYNCFILE_VERIFY: "), ".\n")
+				if got += "."; got != tt.want {
+					t.Errorf("found %q\n want %q", got, tt.want)
+				}
+				if lines := strings.Split(rest, "\n"); len(lines) != 2 {
+					t.Errorf("%q says not what it means and what to do", message)
+				}
+				if n, err := s.direct.WriteAt(make([]byte, block), 0).Wait(); n != block || err != nil {
+					t.Errorf("afterwards: %d, %v", n, err)
+				}
+				if more := found.take(); more != "" {
+					t.Errorf("afterwards: %s", more)
+				}
+			})
+		})
+	}
+}
+
+// What is found is told, whatever the program has deferred: here a recover, and a
+// Close that waits for an operation which never ends.
+func TestVerifyCrashes(t *testing.T) {
+	if os.Getenv(verifyEnv) == "crash" {
+		os.Setenv(verifyEnv, "1")
+		s := newScripted(t, aiotest.New(4), WithQueueDepth(4))
+		defer func() { recover() }()
+		defer s.ring.close()
+		s.hold()
+		p := make([]byte, 512)
+		future := s.direct.WriteAt(p, 0)
+		s.direct.WriteAt(make([]byte, 512), 512) // is not answered
+		s.direct.lane.ask()
+		op := s.kernel.Await(2)[0]
+		p[0]++
+		op.Complete()
+		future.Wait()
+		return
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestVerifyCrashes$")
+	cmd.Env = append(os.Environ(), verifyEnv+"=crash")
+	out, err := cmd.CombinedOutput()
+	if err == nil || ctx.Err() != nil {
+		t.Errorf("the program ended with %v, %v", err, ctx.Err())
+	}
+	for _, want := range []string{
+		"panic: asyncfile: ASYNCFILE_VERIFY: the buffer of #0 write 0+512 ",
+		"\n\tThe file may hold old bytes, new ones, or some of each.\n",
+		"\n\tFrom the call until Done the buffer is the library's",
+		"asyncfile.(*AsyncFile).release", // of the one that found it
+	} {
+		if !bytes.Contains(out, []byte(want)) {
+			t.Errorf("%q is not in its output:\n%s", want, out)
+		}
 	}
 }

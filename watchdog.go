@@ -54,6 +54,9 @@ func (w *watchdog) look() {
 	if w.ended {
 		return
 	}
+	if r.verifier != nil {
+		r.verifier.table(r)
+	}
 	busy := w.calls != w.looked
 	w.looked = w.calls
 	for _, l := range r.lanes {

@@ -1,7 +1,6 @@
 package asyncfile
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -23,19 +22,6 @@ type Writer struct {
 	owed   int64 // bytes taken, and neither known to be in the file nor given up with an error that was told
 	err    error // the first
 	closed bool
-}
-
-// ErrUnflushed is in the error of AsyncFile.Close where a Writer was not closed
-// before: its last blocks were never written, or nobody has looked whether they were.
-var ErrUnflushed = errors.New("asyncfile: a Writer was neither flushed nor closed before its file")
-
-// lost returns the error of a file that is closed before its Writers.
-func (f *AsyncFile) lost() error {
-	n := f.unflushed.Load()
-	if n == 0 {
-		return nil
-	}
-	return &fs.PathError{Op: "close", Path: f.name, Err: fmt.Errorf("%d bytes may not be in the file: %w", n, ErrUnflushed)}
 }
 
 // NewWriter returns a Writer to f from offset off on, in bytes. A file opened with

@@ -92,6 +92,7 @@ func (k Kind) side() side {
 	return direct
 }
 
+// String returns the name of the kind.
 func (k Kind) String() string {
 	return [...]string{"Read", "Write", "Cached", "Append", "Sync", "Exclusive"}[k]
 }

@@ -81,6 +81,26 @@ func (r *trial) check() error {
 	if r.known {
 		return nil
 	}
+	for i, b := range r.list {
+		if b.entry == nil {
+			continue // only Syncs still wait for it
+		}
+		var want []*member
+		writes := 0
+		for _, a := range r.list[:i] {
+			if !r.conflict(a, b) {
+				continue
+			}
+			if b.kind == Sync {
+				writes++
+			} else {
+				want = append(want, a)
+			}
+		}
+		if ahead, unsettled := r.s.Behind(b.entry); !slices.Equal(membersOf(ahead), want) || unsettled != writes {
+			return fmt.Errorf("a %v is behind %d and %d writes, want %d and %d", b.kind, len(ahead), unsettled, len(want), writes)
+		}
+	}
 	return r.s.Check()
 }
 

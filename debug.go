@@ -1,0 +1,167 @@
+package asyncfile
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/order"
+)
+
+// debugEnv is the environment variable that, set to 1 when a Ring is made, has the
+// Ring print the walk of each request, a line a step, to standard error.
+const debugEnv = "ASYNCFILE_DEBUG"
+
+// A tracer prints the walks of one Ring:
+//
+//	asyncfile 0.000153 0xc00018c000 #2 write 4096+512 5.17: io_submit 1 of 1: pwrite 4096+512
+//
+// which is the time in seconds since the Ring was made, the Ring, the operation,
+// counted from 1, what it is, with offset and length in bytes, and its slot and the
+// generation of its last submission, or - before the first: the iocb's aio_data is
+// slot + generation<<32. The offset of an append is 0 until it is known.
+//
+// A line is written at once, by the goroutine that makes the step and under the
+// locks that it has. So what a program printed before it crashed is complete and
+// in order. Standard error that blocks, such as a pipe that is full, stops the Ring
+// until somebody reads it: that may be no goroutine that waits for this Ring.
+type tracer struct {
+	start time.Time
+	ring  string
+
+	mu         sync.Mutex // the last lock to be taken, and held across the write
+	out        io.Writer
+	line       []byte
+	operations uint64
+}
+
+func newTracer(r *Ring, out io.Writer) *tracer {
+	return &tracer{start: time.Now(), ring: fmt.Sprintf("%p", r), out: out}
+}
+
+// print writes one line. What cannot be written is lost.
+func (t *tracer) print(who, format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.line = fmt.Appendf(t.line[:0], "asyncfile %.6f %s %s: ", time.Since(t.start).Seconds(), t.ring, who)
+	t.line = append(fmt.Appendf(t.line, format, args...), '\n')
+	t.out.Write(t.line)
+}
+
+// number returns the number of the next operation.
+func (t *tracer) number() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.operations++
+	return t.operations
+}
+
+// walks prints the step of q from a stage to that in which it is now.
+func (t *tracer) walks(q *request, from stage, detail string) {
+	switch to := q.walk.stage; to {
+	case stageBegun:
+		if from == stageHeld {
+			t.print(q.title(), "may go")
+			return
+		}
+		q.walk.number = t.number()
+		t.print(q.title(), "begun, on %s", q.file.name)
+	case stageHeld:
+		ahead, writes := q.file.sequence.order.Behind(&q.entry)
+		t.print(q.title(), "waits in sequence behind %s", aheadNames(ahead, writes))
+	case stageQueued:
+		t.print(q.title(), "to a worker, to %v", q.job)
+	case stageReaped:
+		n, err := aio.Result(q.res)
+		t.print(q.title(), "event %s", outcomeName(n, err))
+	case stageEnded:
+		t.print(q.title(), "ended %s", outcomeName(q.done, q.err))
+	case stageFree: // and may be someone else's when the outcome is delivered
+	case stageEntering:
+		t.print(q.title(), "io_submit %s", detail)
+	default:
+		t.print(q.title(), "%v%s", to, detail)
+	}
+}
+
+// short prints that a transfer moved n bytes, and goes on.
+func (t *tracer) short(q *request, n int) {
+	t.print(q.title(), "short, %d of %d, and continued", n, q.plan.asked)
+}
+
+// delivers prints that the outcome is about to be delivered, by a request whose
+// slot may serve another by now.
+func (t *tracer) delivers(e ending) { t.print(e.title, "delivered") }
+
+// answered prints an operation that was answered on the spot.
+func (t *tracer) answered(c *call, result *Completion) {
+	want, _ := c.op.size()
+	t.print(operationName(t.number(), c.op.Kind, c.op.Offset, want), "answered %s", outcomeName(result.N, result.Err))
+}
+
+func (j job) String() string {
+	return [...]string{"nothing", "call io_submit", "carry it out", "copy what was read", "fail"}[j]
+}
+
+// title names q: the operation and its last submission.
+func (q *request) title() string {
+	name := operationName(q.walk.number, q.op.Kind, q.op.Offset, int64(q.want))
+	if !q.walk.sent {
+		return fmt.Sprintf("%s %d.-", name, q.slot)
+	}
+	return fmt.Sprintf("%s %d.%d", name, q.slot, q.gen)
+}
+
+func operationName(number uint64, kind OpKind, off, want int64) string {
+	if kind.syncs() {
+		return fmt.Sprintf("#%d %v", number, kind)
+	}
+	return fmt.Sprintf("#%d %v %d+%d", number, kind, off, want)
+}
+
+// String names what the submission transfers.
+func (p *plan) String() string {
+	switch {
+	case p.opcode == aio.OpFsync || p.opcode == aio.OpFdsync:
+		return p.opcode.String()
+	case p.bounce != nil:
+		return fmt.Sprintf("%v %d+%d by way of a buffer", p.opcode, p.off, p.asked)
+	}
+	return fmt.Sprintf("%v %d+%d", p.opcode, p.off, p.asked)
+}
+
+// outcomeName names a number of bytes, with why they are fewer than asked.
+func outcomeName(n int, err error) string {
+	if err != nil {
+		return fmt.Sprintf("%d, %v", n, err)
+	}
+	return fmt.Sprint(n)
+}
+
+// aheadNames names what an entry is behind. Called with sequence.mu held, as turnName.
+func aheadNames(ahead []*order.Entry[turn], writes int) string {
+	switch n := len(ahead); n {
+	case 0:
+		return fmt.Sprintf("writes: %d are not delivered", writes)
+	case 1:
+		return turnName(ahead[0].Of)
+	default:
+		return fmt.Sprintf("%s and %d more", turnName(ahead[0].Of), n-1)
+	}
+}
+
+// turnName names what is in a sequence. Of a request it reads only what does not
+// change while that is there.
+func turnName(t turn) string {
+	switch t := t.(type) {
+	case *request:
+		return fmt.Sprintf("#%d %v", t.walk.number, t.op.Kind)
+	case *extension:
+		return "an extension of the file"
+	case *cutBack:
+		return fmt.Sprintf("the undoing of the extension for #%d %v", t.q.walk.number, t.q.op.Kind)
+	}
+	return "a change of the file's size"
+}
