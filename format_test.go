@@ -58,6 +58,7 @@ func TestStrings(t *testing.T) {
 
 // TestStringsOfClosed has what is closed say so.
 func TestStringsOfClosed(t *testing.T) {
+	t.Setenv("ASYNCFILE_BACKEND", "")
 	ring, err := NewRing(WithBackend(BackendPool), WithQueueDepth(3))
 	if err != nil {
 		t.Fatal(err)

@@ -362,6 +362,7 @@ func TestCloseOfOthersRing(t *testing.T) {
 // TestPipesOfRing has pipes that nobody reads fill every slot and every worker
 // that they can get: files on the Ring that was given for all of them go on.
 func TestPipesOfRing(t *testing.T) {
+	t.Setenv("ASYNCFILE_BACKEND", "")
 	for _, backend := range []Backend{BackendAIO, BackendPool} {
 		t.Run(backend.String(), func(t *testing.T) {
 			ring := newTestRing(t, WithBackend(backend), WithQueueDepth(2), WithWorkers(1))

@@ -66,8 +66,8 @@ func (op *Op) check() error {
 	return nil
 }
 
-// size returns how many bytes the operation is asked to transfer. The error is
-// EINVAL where an int cannot hold the number.
+// size returns how many bytes the operation is asked to transfer. There is an error
+// where an int cannot hold the number.
 func (op *Op) size() (int64, error) {
 	switch {
 	case op.Kind.syncs():
@@ -75,7 +75,11 @@ func (op *Op) size() (int64, error) {
 	case !op.Kind.vectored():
 		return int64(len(op.Buf)), nil
 	}
-	return vec.Total(op.Bufs)
+	n, err := vec.Total(op.Bufs)
+	if err != nil {
+		err = invalid("Op.Bufs has more bytes than an int counts: use several operations")
+	}
+	return n, err
 }
 
 // cursor returns a cursor at the start of the operation's memory. size has no
