@@ -601,3 +601,31 @@ func TestCloseWaitsForASleepingSender(t *testing.T) {
 		}
 	})
 }
+// A submission may be under way, with a slot, when somebody comes who waits for that
+// slot: Close, or the next operation on a full queue.
+func TestSubmissionBehindAWaitForItsSlot(t *testing.T) {
+	for _, wait := range []struct {
+		name string
+		slot func(s *scripted)
+	}{
+		{"Ring.Close", func(s *scripted) { s.close() }},
+		{"full queue", func(s *scripted) { s.direct.ReadAt(make([]byte, 10), 10) }},
+	} {
+		t.Run(wait.name, func(t *testing.T) {
+			inBubble(t, 1, func(s *scripted) {
+				var batch requestQueue
+				s.direct.begin(&call{op: readOps(1, 10)[0], to: s.direct.newFuture(OpRead)}, &batch)
+				over := make(chan struct{})
+				go func() {
+					wait.slot(s)
+					close(over)
+				}()
+				s.inNoTime("the end of what comes late", func() {
+					s.settle()
+					s.direct.lane.push(batch, lazily)
+					<-over
+				})
+			})
+		})
+	}
+}

@@ -46,7 +46,11 @@ func (l *lane) push(list requestQueue, h haste) {
 		l.add(q)
 	}
 	r.watchdog.watch()
-	if h == lazily && r.prompt > 0 {
+	switch {
+	case h != lazily:
+	case r.slots.waiting > 0 || r.closed.Load(): // its slot is waited for, and what was pending has been urged
+		h = promptly
+	case r.prompt > 0:
 		r.prompt--
 		h = promptly
 	}
