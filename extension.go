@@ -143,10 +143,7 @@ func (c *cutBack) Run() {
 // written bytes of the file end. Where that cannot be told it is false: bytes too
 // many do less harm than bytes that are lost.
 func (f *AsyncFile) emptyFrom(written int64) bool {
-	if f.companion.open(f) != nil {
-		return false
-	}
 	block := max(f.blocks.unit, 1)
-	_, err := aio.SeekData(f.companion.fd, (written+block-1)/block*block)
-	return errors.Is(err, syscall.ENXIO)
+	empty, err := aio.Unwritten(f.fd, (written+block-1)/block*block)
+	return empty && err == nil
 }

@@ -601,6 +601,7 @@ func TestCloseWaitsForASleepingSender(t *testing.T) {
 		}
 	})
 }
+
 // A submission may be under way, with a slot, when somebody comes who waits for that
 // slot: Close, or the next operation on a full queue.
 func TestSubmissionBehindAWaitForItsSlot(t *testing.T) {

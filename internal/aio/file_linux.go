@@ -275,12 +275,6 @@ func Pwrite(fd int, p []byte, off int64) (n int, err error) {
 	return max(n, 0), err
 }
 
-// SeekData returns where the first data at or behind off begins (lseek(2),
-// SEEK_DATA), and ENXIO where there is none. What was only allocated is no data,
-// and neither is a hole; to a file system that knows of neither, all is. It moves
-// the cursor of fd.
-func SeekData(fd int, off int64) (int64, error) { return unix.Seek(fd, off, unix.SEEK_DATA) }
-
 // Reopen opens the file that fd is open on once more, for writing only if that
 // may write, without O_DIRECT, and with those of the other status flags that
 // writes obey. It goes through /proc/self/fd, which works for files that have no
@@ -317,7 +311,43 @@ func Reopen(fd int) (int, error) {
 // Before Linux 5.8 it flushes the whole file and returns no failure.
 func Flush(fd int, off, size int64) error {
 	request := fiemap{start: uint64(off), length: uint64(size), flags: fiemapFlagSync}
-	err := ioctl(fd, fiemapRequest, unsafe.Pointer(&request))
+	return mapExtents(fd, unsafe.Pointer(&request))
+}
+
+// Unwritten reports whether nobody has written to the blocks from off on, which are
+// holes or only allocated. The error says that the file system cannot tell. Dirty
+// pages are written first, and count. lseek(2) with SEEK_DATA would not do: it takes
+// a clean page of zeros, as a truncation leaves, for data.
+func Unwritten(fd int, off int64) (bool, error) {
+	for {
+		var request struct {
+			fiemap
+			extents [16]fiemapExtent
+		}
+		request.fiemap = fiemap{start: uint64(off), length: math.MaxInt64 - uint64(off), flags: fiemapFlagSync, count: uint32(len(request.extents))}
+		if err := mapExtents(fd, unsafe.Pointer(&request)); err != nil {
+			return false, err
+		}
+		mapped := request.extents[:min(int(request.mapped), len(request.extents))]
+		for _, x := range mapped {
+			if x.flags&fiemapExtentUnwritten == 0 {
+				return false, nil
+			}
+			if x.flags&fiemapExtentLast != 0 {
+				return true, nil
+			}
+			off = int64(x.logical + x.length)
+		}
+		if len(mapped) == 0 {
+			return true, nil
+		}
+	}
+}
+
+// mapExtents wraps ioctl_fiemap(2). The error is EOPNOTSUPP where there is no such
+// thing.
+func mapExtents(fd int, request unsafe.Pointer) error {
+	err := ioctl(fd, fiemapRequest, request)
 	switch err {
 	case unix.ENOTTY, unix.EBADR, unix.EPERM: // no such ioctl, not with this flag, a sandbox
 		return unix.EOPNOTSUPP
@@ -331,8 +361,18 @@ type fiemap struct {
 	flags, mapped, count, reserved uint32
 }
 
+// fiemapExtent is struct fiemap_extent of linux/fiemap.h.
+type fiemapExtent struct {
+	logical, physical, length uint64
+	reserved64                [2]uint64
+	flags                     uint32
+	reserved                  [3]uint32
+}
+
 const (
-	fiemapFlagSync = 1 // FIEMAP_FLAG_SYNC
+	fiemapFlagSync        = 1     // FIEMAP_FLAG_SYNC
+	fiemapExtentLast      = 1     // FIEMAP_EXTENT_LAST
+	fiemapExtentUnwritten = 0x800 // FIEMAP_EXTENT_UNWRITTEN
 
 	// fiemapRequest is FS_IOC_FIEMAP, _IOWR('f', 11, struct fiemap). Architectures
 	// encode read and write in two ways, which are the same bits for both together.

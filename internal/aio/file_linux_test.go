@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -26,6 +27,10 @@ func TestBadFD(t *testing.T) {
 		"SetDirect":   func() (any, error) { return 0, SetDirect(-1, true) },
 		"Flush":       func() (any, error) { return 0, Flush(-1, 0, 1) },
 		"WriteBack":   func() (any, error) { return 0, WriteBack(-1, 0, 1) },
+		"Unwritten": func() (any, error) {
+			unwritten, err := Unwritten(-1, 0)
+			return map[bool]int{true: 1}[unwritten], err
+		},
 		"FileSystem": func() (any, error) {
 			fs, err := FileSystem(-1)
 			return int(fs), err
@@ -386,6 +391,42 @@ func TestFlush(t *testing.T) {
 	if err := Flush(fd, 1<<40, 1); err != nil {
 		t.Errorf("beyond the end: %v", err)
 	}
+}
+
+// TestUnwritten: blocks that are only allocated are not written, whatever the page
+// cache holds for them, and however many extents they are.
+func TestUnwritten(t *testing.T) {
+	f := tempFile(t, strings.Repeat("x", 64<<10))
+	fd := int(f.Fd())
+	const block = 4096
+	want := func(off int64, want bool) {
+		t.Helper()
+		switch got, err := Unwritten(fd, off); {
+		case errors.Is(err, errors.ErrUnsupported):
+			t.Skip("the file system cannot tell")
+		case got != want || err != nil:
+			t.Errorf("from %d on: %v, %v; want %v", off, got, err, want)
+		}
+	}
+	if err := f.Truncate(1000); err != nil { // which leaves zeros in the page cache
+		t.Fatal(err)
+	}
+	want(0, false)
+	want(2*block, true)
+	for i := range 50 {
+		if err := Allocate(fd, int64(2+2*i)*block, block); err != nil {
+			t.Skip(err)
+		}
+	}
+	want(0, false)
+	want(2*block, true)
+	want(1<<40, true)
+	if _, err := f.WriteAt([]byte("x"), 98*block); err != nil {
+		t.Fatal(err)
+	}
+	want(2*block, false)
+	want(98*block, false)
+	want(99*block, true)
 }
 
 // TestKeepAccessTime: the flag is set for so long, and left as it was found.

@@ -95,8 +95,8 @@ func Pwrite(int, []byte, int64) (int, error) { return 0, errUnsupported }
 // Reopen returns ENOSYS.
 func Reopen(int) (int, error) { return -1, errUnsupported }
 
-// SeekData returns ENOSYS.
-func SeekData(int, int64) (int64, error) { return 0, errUnsupported }
+// Unwritten returns ENOSYS.
+func Unwritten(int, int64) (bool, error) { return false, errUnsupported }
 
 // Flush returns ENOSYS.
 func Flush(int, int64, int64) error { return errUnsupported }
