@@ -244,19 +244,24 @@ var oddWriters = []struct {
 	{"panic", func([]byte) (int, error) { panic("it panics") }},
 }
 
-// oddReaders are readers likewise.
-var oddReaders = []struct {
+// oddReaders returns readers likewise. One of them counts: they are for one goroutine
+// at a time.
+func oddReaders() []oddReader {
+	return []oddReader{
+		{"error", func([]byte) (int, error) { return 0, errBroken }},
+		{"some and an error", func([]byte) (int, error) { return 10, errBroken }},
+		{"some and the end", func([]byte) (int, error) { return 10, io.EOF }},
+		{"nothing at all, for long", nothingFor(1000)},
+		{"more than there is room for", func(p []byte) (int, error) { return len(p) + 1, nil }},
+		{"less than nothing", func([]byte) (int, error) { return -1, io.EOF }},
+		{"less than nothing with an error", func([]byte) (int, error) { return -1, errBroken }},
+		{"panic", func([]byte) (int, error) { panic("it panics") }},
+	}
+}
+
+type oddReader struct {
 	name string
 	last func(p []byte) (int, error)
-}{
-	{"error", func([]byte) (int, error) { return 0, errBroken }},
-	{"some and an error", func([]byte) (int, error) { return 10, errBroken }},
-	{"some and the end", func([]byte) (int, error) { return 10, io.EOF }},
-	{"nothing at all, for long", nothingFor(1000)},
-	{"more than there is room for", func(p []byte) (int, error) { return len(p) + 1, nil }},
-	{"less than nothing", func([]byte) (int, error) { return -1, io.EOF }},
-	{"less than nothing with an error", func([]byte) (int, error) { return -1, errBroken }},
-	{"panic", func([]byte) (int, error) { panic("it panics") }},
 }
 
 var errBroken = errors.New("broken")
@@ -338,7 +343,7 @@ func TestCopyOddEnds(t *testing.T) {
 					return f.WriteTo(writerFunc(after(good, w.last)))
 				})
 			}
-			for _, r := range oddReaders {
+			for _, r := range oddReaders() {
 				same(fmt.Sprint("from ", r.name, good), 4096, func(f osMethods) (int64, error) {
 					return f.ReadFrom(readerFunc(after(good, r.last)))
 				})
