@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/seed-39be8cca/asyncfile/internal/vec"
 )
 
 // A cursor is where a file is read and written next. It is the one that the kernel
@@ -195,7 +197,18 @@ func (f *File) appendAtCursor(p []byte, past <-chan struct{}) (n int, err error)
 		err = f.async.pathError(op.Kind, os.ErrDeadlineExceeded)
 	default:
 		op.Buf = AlignedBuffer(len(p))
-		copy(op.Buf, p)
+		callers := vec.Bytes(p)
+		if copied, fault := callers.Gather(op.Buf); fault != nil {
+			if copied == 0 {
+				return 0, f.async.pathError(op.Kind, fault)
+			}
+			op.Buf = op.Buf[:copied]
+			defer func() {
+				if err == nil {
+					err = f.async.pathError(op.Kind, fault)
+				}
+			}()
+		}
 		future = f.async.startUntil(op, past)
 		n, err = f.async.await(future, op.Kind, past)
 	}

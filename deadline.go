@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/vec"
 )
 
 // A deadline is a moment that can be moved while calls wait for it. The zero
@@ -80,19 +82,26 @@ func (f *AsyncFile) transferUntil(op Op, past <-chan struct{}) (n int, err error
 		p = p[:min(len(p), maxPrivate)]
 		part.Buf = AlignedBuffer(len(p))
 		part.Offset = op.Offset + int64(n)
+		callers, fault := vec.Bytes(p), error(nil)
 		if op.Kind.writes() {
-			copy(part.Buf, p)
+			var copied int
+			if copied, fault = callers.Gather(part.Buf); fault != nil && copied == 0 {
+				return n, f.pathError(op.Kind, fault)
+			}
+			part.Buf = part.Buf[:copied] // and what is behind a fault the next part finds
 		}
-		if op.Kind.writes() && !f.view.abandoned.wait(part.Offset, part.Offset+int64(len(p)), past) {
+		if op.Kind.writes() && !f.view.abandoned.wait(part.Offset, part.Offset+int64(len(part.Buf)), past) {
 			return n, f.timeout(op.Kind)
 		}
 		future := f.startUntil(part, past)
 		m, err := f.await(future, op.Kind, past)
 		if op.Kind.writes() && errors.Is(err, os.ErrDeadlineExceeded) {
-			f.view.abandoned.add(part.Offset, part.Offset+int64(len(p)), future)
+			f.view.abandoned.add(part.Offset, part.Offset+int64(len(part.Buf)), future)
 		}
 		if !op.Kind.writes() {
-			copy(p, part.Buf[:m])
+			if m, fault = callers.Scatter(part.Buf[:m]); fault != nil {
+				err = f.pathError(op.Kind, fault)
+			}
 		}
 		if n += m; err != nil || n == len(op.Buf) {
 			return n, err

@@ -33,9 +33,10 @@ type Future struct {
 	// goroutines park without allocating a channel for them.
 	pending sync.WaitGroup
 
-	carrier carrier     // nil where nobody can help
-	writes  bool        // what the operation does, for the carrier
-	asked   atomic.Bool // it counts with carrier
+	carrier carrier                 // nil where nobody can help
+	request atomic.Pointer[request] // of the operation, until it has ended; for the carrier
+	writes  bool                    // what the operation does, for the carrier
+	asked   atomic.Bool             // it counts with carrier
 
 	mu       sync.Mutex
 	done     chan struct{} // made when Done is first asked for
@@ -152,6 +153,17 @@ func (f *Future) ask() {
 
 // reached implements goal.
 func (f *Future) reached() bool { return f.resolved.Load() }
+
+// follow implements follower.
+func (f *Future) follow(q *request) { f.request.Store(q) }
+
+// byEvent implements goal. An operation that is with a worker, or that another
+// goroutine has reaped and not delivered, ends otherwise: a wait in io_getevents
+// would not notice. While Ring.mu is held no request that has ended is used again.
+func (f *Future) byEvent() bool {
+	q := f.request.Load()
+	return q != nil && q.state != stateIdle
+}
 
 // expect counts the Future with its carrier, unless it is counted already. It
 // implements goal.

@@ -48,6 +48,9 @@ func (q *request) set(f *AsyncFile, c *call, done int) {
 	q.want = int(q.cursor.Left())
 	q.seek(done)
 	q.loan.Lend(!q.op.Kind.writes(), q.op.Buf, bufs)
+	if w, ok := q.sink.(follower); ok {
+		w.follow(q)
+	}
 }
 
 // seek goes to where done bytes have been transferred.
@@ -230,6 +233,9 @@ func (f *AsyncFile) release(q *request) (e ending, ready requestQueue) {
 	e = ending{
 		sink:   q.sink,
 		result: Completion{Op: q.op.Kind, File: f, Buf: q.op.Buf, Offset: q.op.Offset, N: q.done, Err: q.err, Tag: q.tag},
+	}
+	if w, ok := q.sink.(follower); ok {
+		w.follow(nil)
 	}
 	q.loan.Return()
 	if f.ring.tracer != nil {

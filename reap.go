@@ -133,6 +133,9 @@ type lending struct {
 type goal interface {
 	// reached is called with Ring.mu held.
 	reached() bool
+	// byEvent reports whether an event may bring it about. It is called with Ring.mu
+	// held.
+	byEvent() bool
 	// expect counts it among what is waited for otherwise than at a Ring's work. It
 	// is called with Ring.mu held.
 	expect()
@@ -154,7 +157,7 @@ func (r *Ring) lend(how *lending) (reached bool) {
 			sent = true
 			continue
 		}
-		if late || r.token || r.awaited() == 0 || r.eventfd != nil {
+		if late || !how.until.byEvent() || r.token || r.awaited() == 0 || r.eventfd != nil {
 			break
 		}
 		p := r.patienceFor(how)

@@ -273,6 +273,9 @@ func (q *Queue) extend(l *lane) {
 // reached implements goal.
 func (q *Queue) reached() bool { return len(q.ready) > 0 || q.closed.Load() }
 
+// byEvent implements goal.
+func (q *Queue) byEvent() bool { return true }
+
 // neverPulled is the pulledAt of a Queue that nobody pulls.
 const neverPulled = math.MinInt64 / 2
 

@@ -767,8 +767,8 @@ func TestReceiveAtRandom(t *testing.T) {
 
 // TestReceiveAllocations counts what a round of a pulled Queue allocates.
 func TestReceiveAllocations(t *testing.T) {
-	if raceEnabled() {
-		t.Skip("the race detector allocates")
+	if raceEnabled() || os.Getenv(verifyEnv) == "1" {
+		t.Skip("the race detector allocates, and so does the verifier")
 	}
 	needDirect(t)
 	f := openTest(t, putFile(t, testPattern(64*testBlock, 1)), os.O_RDWR, WithDirect(DirectRequire), WithBackend(BackendAIO))

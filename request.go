@@ -113,6 +113,9 @@ type ending struct {
 	title  string // for the tracer
 }
 
+// A follower is a sink that looks at its request meanwhile; nil is its end.
+type follower interface{ follow(q *request) }
+
 // prepare fills the iocb with what was planned.
 func (q *request) prepare() {
 	p := &q.plan

@@ -56,6 +56,7 @@ var upward = exceptions{
 	"request.go to operation.go: operation":                      "a slot has the memory of the operation that takes it",
 	"request.go to sequence.go: epoch":                           "Syncs wait until the outcome of a write is delivered",
 	"completion.go to asyncfile.go: AsyncFile":                   "Completion.File, which the caller of a Queue wants",
+	"future.go to request.go: request, stateIdle":                "whether an event is to come for it; set by the file, and read by the Ring alone",
 	"options.go to ring.go: Ring, lent":                          "WithRing",
 }
 
