@@ -60,7 +60,8 @@
 // goroutines to send them for each device (st_dev), and while it has files on several
 // none of them may take all slots. A submission does not sleep, but where
 // it has to know the size of the file (Append, and a write inside a block) it asks the
-// file system for that.
+// file system for that, and ReadAt on a buffered file looks into the page cache
+// (preadv2 with RWF_NOWAIT), where ext4 may read metadata.
 //
 // Requests on an O_DIRECT file may have any buffer, offset and length. What is
 // aligned goes straight to the device and is never copied; [AlignedBuffer] and
