@@ -217,10 +217,14 @@ func (q *Queue) rest() {
 // with mu held.
 func (q *Queue) count() {
 	reach := q.reach.Load()
-	if reach == nil || q.ended.Load() == q.begun.Load() {
+	if reach == nil {
 		return
 	}
-	q.asking.Store(true)
+	q.asking.Store(true) // before the look: one of rest and this sees the other
+	if q.ended.Load() == q.begun.Load() {
+		q.uncount()
+		return
+	}
 	for _, l := range reach.lanes {
 		if !slices.Contains(q.asked, l.ring) {
 			q.asked = append(q.asked, l.ring)
