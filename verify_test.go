@@ -318,6 +318,9 @@ func TestVerifyFinds(t *testing.T) {
 			},
 		},
 	} {
+		if raceEnabled() && strings.Contains(tt.want, "while it was being written") {
+			continue // the race detector finds it, too
+		}
 		t.Run(strings.ReplaceAll(tt.name, " ", "_"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				boundBubble(t)
