@@ -1,6 +1,7 @@
 package asyncfile
 
 import (
+	"cmp"
 	"io"
 	"syscall"
 
@@ -48,18 +49,9 @@ func (f *AsyncFile) planBounced(q *request) error {
 	n, err := c.Gather(p.bounce)
 	q.ring.stats.BytesCopied.Add(uint64(n))
 	if n -= n % int(unit); n == 0 {
-		return firstError(err, syscall.EIO) // EIO cannot be: there is at least a block left
+		return cmp.Or[error](err, syscall.EIO) // EIO cannot be: there is at least a block left
 	}
 	p.setBuf(q.op.Kind, p.bounce[:n])
-	return nil
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
