@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/csv"
-	"math"
 	"os"
 	"strings"
 	"testing"
@@ -97,11 +96,11 @@ func TestWritePlots(t *testing.T) {
 func TestWriteClaims(t *testing.T) {
 	var b strings.Builder
 	err := writeClaims(&b, sorted([]claim{
-		{id: "P10", text: "ten", limit: 0, values: []float64{0}},
-		{id: "P2", text: "two", limit: 1.15, values: []float64{1.2, 1.1, 1.3}, have: "6 / 5"},
-		{id: "P2", text: "to know", limit: math.NaN(), values: []float64{1.1}},
-		{id: "P1", text: "one", limit: 1, atLeast: true, values: []float64{0.9, 1.5, 1}},
-		{id: "P5", text: "five", limit: 0.4, missing: "io_uring: refused"},
+		{id: "P10", text: "ten", values: []float64{0}},
+		{id: "P2", text: "two", bound: atMost(1.15), values: []float64{1.2, 1.1, 1.3}, have: "6 / 5"},
+		{id: "P2", text: "to know", bound: unbound(), values: []float64{1.1}},
+		{id: "P1", text: "one", bound: atLeast(1), values: []float64{0.9, 1.5, 1}},
+		{id: "P5", text: "five", bound: atMost(0.4), missing: "io_uring: refused"},
 	}))
 	if err != nil {
 		t.Fatal(err)
