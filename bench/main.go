@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"os"
 	"os/signal"
@@ -228,5 +227,3 @@ func (s settings) write(name string, report func(io.Writer) error) error {
 }
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
-
-func mapKeys(m map[int]bool) iter.Seq[int] { return maps.Keys(m) }

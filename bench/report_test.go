@@ -3,6 +3,9 @@ package main
 import (
 	"encoding/csv"
 	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -88,8 +91,32 @@ func TestWritePlots(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
 	}
+	for _, name := range names {
+		if filepath.Ext(name) == ".svg" {
+			testLegend(t, name)
+		}
+	}
 	if names, err := writePlots(t.TempDir(), runs[:9]); names != nil || err != nil { // one depth: no line
 		t.Errorf("writePlots of one depth = %v, %v", names, err)
+	}
+}
+
+// testLegend checks that the names of the contenders begin to the right of the
+// deepest depth's label, and so of all lines, and are on the picture.
+func testLegend(t *testing.T, name string) {
+	svg, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const width = 9 * 72
+	at := map[string]float64{}
+	for _, m := range regexp.MustCompile(`(?s)<text x="([^"]+)".*?>([^<]*)</text>`).FindAllStringSubmatch(string(svg), -1) {
+		at[m[2]], _ = strconv.ParseFloat(m[1], 64)
+	}
+	for _, who := range []string{osFile, future} {
+		if x := at[who]; at["4"] == 0 || x <= at["4"] || x > width-5*float64(len(who)) {
+			t.Errorf("%s: %q is at %v, depth 4 at %v, the edge at %d", name, who, x, at["4"], width)
+		}
 	}
 }
 
