@@ -106,3 +106,5 @@ func WriteBack(int, int64, int64) error { return errUnsupported }
 
 // Uncache does nothing.
 func Uncache(int, int64, int64) {}
+
+func adviseHuge([]byte) {}
