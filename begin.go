@@ -39,16 +39,16 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 		f.reply(c, &result)
 		return
 	}
-	q := (*request)(nil)
+	slot := (*request)(nil)
 	want, err := c.op.size()
 	if err == nil && !f.answer(c, want, &result) {
-		if q = f.ring.tryAcquire(f.lane); q == nil {
+		if slot = f.ring.tryAcquire(f.lane); slot == nil {
 			f.lane.push(*batch, promptly)
 			*batch = requestQueue{}
-			q, err = f.ring.acquire(f.lane, c.past)
+			slot, err = f.ring.acquire(f.lane, c.past)
 		}
 	}
-	if q == nil {
+	if slot == nil {
 		if err != nil {
 			result.Err = f.pathError(c.op.Kind, err)
 		}
@@ -56,9 +56,10 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 		f.leave()
 		return
 	}
-	q.set(f, c, result.N)
-	q.goes(stageBegun)
-	f.route(q, c.here, batch)
+	o := f.ring.operations.get()
+	o.set(f, c, slot, result.N)
+	slot.begin(o)
+	f.route(o, c.here, batch)
 }
 
 // reply delivers the outcome of an operation that needs no request.

@@ -23,17 +23,17 @@ type directDevice struct {
 	parts [][]byte        // the memory of each transfer
 }
 
-// transfer carries out what q planned and returns the result of its event.
-func (d *directDevice) transfer(q *request) int64 {
+// transfer carries out what o planned and returns the result of its event.
+func (d *directDevice) transfer(o *operation) int64 {
 	d.t.Helper()
 	unit := d.align.Offset
-	if !q.op.Kind.writes() {
+	if !o.op.Kind.writes() {
 		unit = d.align.ReadOffset
 	}
-	p, at := q.plan.buf, q.plan.off
+	p, at := o.slot.plan.buf, o.slot.plan.off
 	d.parts = append(d.parts, p)
-	if at%int64(unit) != 0 || len(p)%unit != 0 || !aio.IsAligned(p, d.align.Memory) || len(p) != q.plan.asked || len(p) == 0 {
-		d.t.Fatalf("planned %d (asked %d) at %d, aligned in memory %v, for a unit of %d", len(p), q.plan.asked, at, aio.IsAligned(p, d.align.Memory), unit)
+	if at%int64(unit) != 0 || len(p)%unit != 0 || !aio.IsAligned(p, d.align.Memory) || len(p) != o.slot.plan.asked || len(p) == 0 {
+		d.t.Fatalf("planned %d (asked %d) at %d, aligned in memory %v, for a unit of %d", len(p), o.slot.plan.asked, at, aio.IsAligned(p, d.align.Memory), unit)
 	}
 	n := len(p)
 	if d.short != nil {
@@ -42,7 +42,7 @@ func (d *directDevice) transfer(q *request) int64 {
 		}
 		n -= n % unit
 	}
-	if q.op.Kind.writes() {
+	if o.op.Kind.writes() {
 		if end := int(at) + n; end > len(d.data) {
 			d.data = append(d.data, make([]byte, end-len(d.data))...)
 		}
@@ -57,17 +57,17 @@ func (d *directDevice) run(op Op) (n int, err error, copied uint64) {
 	d.parts = nil
 	ring := new(Ring)
 	f := &AsyncFile{name: "device", direct: true, align: d.align, ring: ring}
-	q := &request{ring: ring}
-	q.set(f, &call{op: op}, 0)
-	q.way = bounced
-	for step := again; step == again && q.way == bounced; {
-		if !f.makePlan(q) {
+	o := new(operation)
+	o.set(f, &call{op: op}, new(request), 0)
+	o.way = bounced
+	for step := again; step == again && o.way == bounced; {
+		if !f.makePlan(o) {
 			break
 		}
-		step = f.advance(q, d.transfer(q), nil)
+		step = o.Advance(d.transfer(o), nil)
 	}
-	q.dropBounce()
-	return q.done, q.err, ring.stats.BytesCopied.Load()
+	o.dropBounce()
+	return o.done, o.err, ring.stats.BytesCopied.Load()
 }
 
 var bounceAlignments = []aio.Alignment{

@@ -58,42 +58,42 @@ func (t *tracer) number() uint64 {
 	return t.operations
 }
 
-// walks prints the step of q from a stage to that in which it is now.
-func (t *tracer) walks(q *request, from stage, detail string) {
-	switch to := q.walk.stage; to {
+// walks prints the step of o from a stage to the next.
+func (t *tracer) walks(o *operation, from, to stage, detail string) {
+	switch to {
 	case stageBegun:
 		if from == stageHeld {
-			t.print(q.title(), "may go")
+			t.print(o.String(), "may go")
 			return
 		}
-		q.walk.number = t.number()
-		t.print(q.title(), "begun, on %s", q.file.name)
+		o.seen.number = t.number()
+		t.print(o.String(), "begun, on %s", o.file.name)
 	case stageHeld:
-		ahead, writes := q.file.sequence.order.Behind(&q.entry)
-		t.print(q.title(), "waits in sequence behind %s", aheadNames(ahead, writes))
+		ahead, writes := o.file.sequence.order.Behind(&o.entry)
+		t.print(o.String(), "waits in sequence behind %s", aheadNames(ahead, writes))
 	case stageQueued:
-		t.print(q.title(), "to a worker, to %v", q.job)
+		t.print(o.String(), "to a worker, to %v", o.slot.job)
 	case stageReaped:
-		n, err := aio.Result(q.res)
-		t.print(q.title(), "event %s", outcomeName(n, err))
+		n, err := aio.Result(o.slot.res)
+		t.print(o.String(), "event %s", outcomeName(n, err))
 	case stageEnded:
-		t.print(q.title(), "ended %s", outcomeName(q.done, q.err))
+		t.print(o.String(), "ended %s", outcomeName(o.done, o.err))
 	case stageFree: // and may be someone else's when the outcome is delivered
 	case stageEntering:
-		t.print(q.title(), "io_submit %s", detail)
+		t.print(o.String(), "io_submit %s", detail)
 	default:
-		t.print(q.title(), "%v%s", to, detail)
+		t.print(o.String(), "%v%s", to, detail)
 	}
 }
 
 // short prints that a transfer moved n bytes, and goes on.
-func (t *tracer) short(q *request, n int) {
-	t.print(q.title(), "short, %d of %d, and continued", n, q.plan.asked)
+func (t *tracer) short(o *operation, n int) {
+	t.print(o.String(), "short, %d of %d, and continued", n, o.slot.plan.asked)
 }
 
 // delivers prints that the outcome is about to be delivered, by a request whose
 // slot may serve another by now.
-func (t *tracer) delivers(e ending) { t.print(e.title, "delivered") }
+func (t *tracer) delivers(o *operation) { t.print(o.seen.last, "delivered") }
 
 // answered prints an operation that was answered on the spot.
 func (t *tracer) answered(c *call, result *Completion) {
@@ -102,16 +102,12 @@ func (t *tracer) answered(c *call, result *Completion) {
 }
 
 func (j job) String() string {
-	return [...]string{"nothing", "call io_submit", "carry it out", "copy what was read", "fail"}[j]
+	return [...]string{"take its result", "call io_submit", "carry it out"}[j]
 }
 
-// title names q: the operation and its last submission.
-func (q *request) title() string {
-	name := operationName(q.walk.number, q.op.Kind, q.op.Offset, int64(q.want))
-	if !q.walk.sent {
-		return fmt.Sprintf("%s %d.-", name, q.slot)
-	}
-	return fmt.Sprintf("%s %d.%d", name, q.slot, q.gen)
+// String implements client.
+func (o *operation) String() string {
+	return operationName(o.seen.number, o.op.Kind, o.op.Offset, int64(o.want)) + " " + o.slot.submission()
 }
 
 func operationName(number uint64, kind OpKind, off, want int64) string {
@@ -126,7 +122,7 @@ func (p *plan) String() string {
 	switch {
 	case p.opcode == aio.OpFsync || p.opcode == aio.OpFdsync:
 		return p.opcode.String()
-	case p.bounce != nil:
+	case p.copies > 0:
 		return fmt.Sprintf("%v %d+%d by way of a buffer", p.opcode, p.off, p.asked)
 	}
 	return fmt.Sprintf("%v %d+%d", p.opcode, p.off, p.asked)
@@ -156,12 +152,12 @@ func aheadNames(ahead []*order.Entry[turn], writes int) string {
 // change while that is there.
 func turnName(t turn) string {
 	switch t := t.(type) {
-	case *request:
-		return fmt.Sprintf("#%d %v", t.walk.number, t.op.Kind)
+	case *operation:
+		return fmt.Sprintf("#%d %v", t.seen.number, t.op.Kind)
 	case *extension:
 		return "an extension of the file"
 	case *cutBack:
-		return fmt.Sprintf("the undoing of the extension for #%d %v", t.q.walk.number, t.q.op.Kind)
+		return fmt.Sprintf("the undoing of the extension for #%d %v", t.o.seen.number, t.o.op.Kind)
 	}
 	return "a change of the file's size"
 }

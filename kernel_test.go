@@ -145,7 +145,7 @@ func (s *scripted) finish() {
 			r.inFlight, r.entering, r.pendingCount(), r.stalled, r.token, r.asks.Load())
 	}
 	for _, q := range r.requests {
-		if q.state != stateIdle || q.file != nil || q.sink != nil || q.tag != nil || q.op.Buf != nil || q.done != 0 {
+		if q.state != stateIdle || q.client != nil || q.plan.buf != nil || len(q.plan.iovecs) != 0 {
 			s.Errorf("slot %d is not clean: %+v", q.slot, q)
 		}
 	}
@@ -156,6 +156,9 @@ func (s *scripted) close() error {
 	s.closed = true
 	return s.ring.Close()
 }
+
+// operationOf returns what a request is for.
+func operationOf(q *request) *operation { return q.client.(*operation) }
 
 // giveBack gives a slot back that a test has taken.
 func giveBack(q *request) {

@@ -3,7 +3,8 @@ package asyncfile
 import (
 	"errors"
 	"runtime"
-	"slices"
+
+	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
 
 // ErrBufferLost is in the error of an operation whose kernel context died while
@@ -14,9 +15,12 @@ import (
 // The library does not, and keeps it from the collector until the process ends.
 var ErrBufferLost = errors.New("asyncfile: the kernel kept the operation: its buffer must not be used again")
 
-// A lostMemory is the buffers that a Ring has left to the kernel for good, the
-// callers' and its own. They outlive the Ring.
-type lostMemory struct{ bufs [][]byte }
+// A lostMemory is the buffers that a Ring has left to the kernel for good. They
+// outlive the Ring.
+type lostMemory struct {
+	bufs   [][]byte
+	iovecs []aio.Iovec
+}
 
 // lose leaves the memory of q to the kernel, from which it cannot be taken back.
 // Called with mu held. The slot may then be used again: no event is read any more.
@@ -25,8 +29,8 @@ func (r *Ring) lose(q *request) {
 		r.lost = new(lostMemory)
 		r.lost.stay()
 	}
-	r.lost.bufs = slices.Concat(r.lost.bufs, [][]byte{q.op.Buf, q.plan.bounce}, q.op.Bufs)
-	q.plan.bounce = nil // not to be given back to its pool
+	r.lost.bufs = append(r.lost.bufs, q.plan.buf)
+	r.lost.iovecs = append(r.lost.iovecs, q.plan.iovecs...)
 }
 
 // stay keeps l reachable without a goroutine or a variable of the package that

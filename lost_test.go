@@ -69,6 +69,9 @@ func (s *scripted) kept() (list []*byte) {
 			list = append(list, first(p))
 		}
 	}
+	for _, v := range s.ring.lost.iovecs {
+		list = append(list, v.Base)
+	}
 	return list
 }
 
@@ -92,10 +95,11 @@ func TestLostBuffersAreKept(t *testing.T) {
 		s.ring.mu.Lock()
 		var want []*byte
 		for _, q := range s.ring.requests {
-			for _, p := range append(q.op.Bufs, q.op.Buf, q.plan.bounce) {
-				if len(p) > 0 {
-					want = append(want, first(p))
-				}
+			for _, v := range q.plan.iovecs {
+				want = append(want, v.Base)
+			}
+			if len(q.plan.buf) > 0 {
+				want = append(want, first(q.plan.buf))
 			}
 		}
 		s.ring.mu.Unlock()
@@ -168,11 +172,11 @@ func TestLostMemoryStays(t *testing.T) {
 		runtime.AddCleanup(&p[0], func(int) { gone.Store(true) }, 0)
 		return p
 	}
-	var goneBuf, goneBounce, gonePart atomic.Bool
+	var goneBuf, gonePart atomic.Bool
 	func() {
 		r := new(Ring)
-		r.lose(&request{operation: operation{op: Op{Buf: newBuffer(&goneBuf)}}, plan: plan{bounce: newBuffer(&goneBounce)}})
-		r.lose(&request{operation: operation{op: Op{Bufs: [][]byte{nil, newBuffer(&gonePart)}}}})
+		r.lose(&request{plan: plan{buf: newBuffer(&goneBuf)}})
+		r.lose(&request{plan: plan{iovecs: []aio.Iovec{aio.MakeIovec(make([]byte, 1)), aio.MakeIovec(newBuffer(&gonePart))}}})
 	}()
 	for range 5 { // a finalizer takes a cycle of its own
 		var gone atomic.Bool
@@ -181,7 +185,7 @@ func TestLostMemoryStays(t *testing.T) {
 			runtime.GC()
 		}
 	}
-	if goneBuf.Load() || goneBounce.Load() || gonePart.Load() {
-		t.Errorf("collected: the buffer %v, the bounce buffer %v, one of several %v", goneBuf.Load(), goneBounce.Load(), gonePart.Load())
+	if goneBuf.Load() || gonePart.Load() {
+		t.Errorf("collected: the buffer %v, one of several %v", goneBuf.Load(), gonePart.Load())
 	}
 }

@@ -14,8 +14,7 @@ type outcome struct {
 	res int64 // of the event, where err is nil
 	err error // why the kernel never had it, or will never tell of it
 
-	client client
-	ending ending
+	client client // once it has parted from its request
 }
 
 func (d *driver) end(q *request, err error) { d.ended = append(d.ended, outcome{q: q, err: err}) }
@@ -40,12 +39,12 @@ func (r *Ring) settle(list []outcome, hurry bool) (ready requestQueue) {
 	over := list[:0]
 	for i := range list {
 		o := list[i]
-		if o.err == nil && hurry && len(o.q.plan.bounce) > copyInline {
+		if o.err == nil && hurry && o.q.plan.copies > copyInline {
 			o.q.landing, o.q.res = true, o.res
 			r.toWorker(o.q, o.q.job)
 			continue
 		}
-		switch o.q.client.advance(o.q, o.res, o.err) {
+		switch o.q.client.Advance(o.res, o.err) {
 		case again:
 			ready.push(o.q)
 		case ended:
@@ -65,18 +64,21 @@ func (r *Ring) finish(list []outcome) (ready requestQueue) {
 	if len(list) == 0 {
 		return ready
 	}
+	var sum tally
 	for i := range list {
 		o := &list[i]
+		o.q.loan.Return()
+		o.q.goes(stageEnded)
 		o.client = o.q.client
-		e, more := o.client.release(o.q)
-		o.ending = e
+		done, more := o.client.Release()
+		sum.add(done)
 		ready.append(more)
+		o.q.reset()
 	}
 	r.recycle(list)
-	r.stats.count(list)
+	r.stats.count(len(list), sum)
 	for i := range list {
-		o := &list[i]
-		ready.append(o.client.deliver(o.ending))
+		ready.append(list[i].client.Deliver())
 	}
 	r.told(len(list))
 	return ready

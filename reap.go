@@ -226,8 +226,8 @@ func (r *Ring) patienceFor(how *lending) patience {
 // reap waits for events and takes what they are of out of flight, into d.ended.
 // The token is free. Called with mu held, which it releases in between.
 func (r *Ring) reap(d *driver, p patience) {
-	if r.verifier != nil {
-		r.verifier.takesToken(r, d)
+	if r.checker != nil {
+		r.checker.takesToken(r, d)
 	}
 	r.token = true
 	r.watchdog.reaps++
@@ -235,8 +235,8 @@ func (r *Ring) reap(d *driver, p patience) {
 	r.mu.Unlock()
 	n, err := r.await(d.events[:p.max], p)
 	r.mu.Lock()
-	if r.verifier != nil {
-		r.verifier.givesToken(r, d)
+	if r.checker != nil {
+		r.checker.givesToken(r, d)
 	}
 	r.token = false
 	if r.closed.Load() {
@@ -298,8 +298,8 @@ func (r *Ring) reapReady(d *driver) {
 	if r.token || r.inFlight == 0 || r.broken != nil {
 		return
 	}
-	if r.verifier != nil {
-		r.verifier.reapsReady(r, d)
+	if r.checker != nil {
+		r.checker.reapsReady(r, d)
 	}
 	n := r.context.Reap(d.events[:])
 	if n > 0 {

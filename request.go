@@ -46,7 +46,6 @@ type request struct {
 	res     int64        // which is this: there is much to copy
 
 	client client
-	operation
 }
 
 // A requestState tells a true event from a stray one.
@@ -64,8 +63,7 @@ type job uint8
 const (
 	jobNone   job = iota
 	jobSubmit     // hand it to the kernel, in an io_submit that may block
-	jobCarry      // carry it out with ordinary system calls
-	jobFail       // end it with its error
+	jobCarry      // carry it out without the kernel context
 )
 
 // A plan is what one submission transfers. It is made anew for each, and does not
@@ -77,23 +75,34 @@ type plan struct {
 	asked  int         // so many bytes
 	buf    []byte      // to or from here, if it is not vectored
 	iovecs []aio.Iovec // or here; kept for reuse
-	bounce []byte      // the library's buffer that buf is a part of, if it is one
-	skip   int         // bytes at the beginning of buf that nobody asked for
+	copies int         // so many bytes, at the most, are copied when its result is there
 }
 
-// A client is whom a Ring carries requests out for: a file. This is the one way
+// A client is what a request is for: an operation of a file. This is the one way
 // up from a Ring. It is called with no lock held, by the goroutine that owns the
-// request.
+// request, and outlives that: the slot is free before the result is told.
 type client interface {
-	// advance takes the result of q's last submission: that of its event, or err.
-	advance(q *request, res int64, err error) step
-	// carry does the job of q on a worker.
-	carry(q *request)
-	// release takes q, which has ended, out of everything that knows it by its
-	// slot, and returns what may go to the kernel now.
-	release(q *request) (e ending, ready requestQueue)
-	// deliver delivers the outcome, and returns what waited for that.
-	deliver(e ending) (ready requestQueue)
+	// Advance takes the result of the last submission: that of its event, or err.
+	Advance(res int64, err error) step
+	// Carry carries the operation out on a worker, without the kernel context.
+	Carry()
+	// Release comes when the operation has ended. It parts from the request, which
+	// is not to be used any more, and returns what was done, and what may go to the
+	// kernel now.
+	Release() (done tally, ready requestQueue)
+	// Deliver delivers the outcome, and returns what waited for that. It comes last.
+	Deliver() (ready requestQueue)
+	// String names the operation, where the Ring is observed, and its last submission.
+	String() string
+}
+
+// A tally is what operations have done.
+type tally struct{ read, written, failed uint64 } // bytes, bytes, operations
+
+func (t *tally) add(more tally) {
+	t.read += more.read
+	t.written += more.written
+	t.failed += more.failed
 }
 
 // A step is what follows the result of a submission.
@@ -105,16 +114,18 @@ const (
 	held              // it goes on by itself
 )
 
-// An ending is what a request that has ended leaves to be done.
-type ending struct {
-	sink   sink
-	result Completion
-	owed   *epoch // of a write: Syncs wait until its outcome is delivered
-	title  string // for the tracer
+// begin makes q the request of c.
+func (q *request) begin(c client) {
+	q.client = c
+	q.goes(stageBegun)
 }
 
-// A follower is a sink that looks at its request meanwhile; nil is its end.
-type follower interface{ follow(q *request) }
+// reset lets go of what the request kept reachable.
+func (q *request) reset() {
+	clear(q.plan.iovecs)
+	q.plan = plan{iovecs: q.plan.iovecs[:0]} // the array serves the next
+	q.client, q.job = nil, jobNone
+}
 
 // prepare fills the iocb with what was planned.
 func (q *request) prepare() {
@@ -146,7 +157,7 @@ func (q *request) Run() {
 	case q.job == jobSubmit:
 		q.ring.submitAlone(q)
 	default:
-		q.client.carry(q)
+		q.client.Carry()
 	}
 }
 

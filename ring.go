@@ -22,20 +22,24 @@ import (
 // of its own, and may not take the places of all (see lane.go). Nothing runs, and
 // no system call is made, while nothing is in flight. NewRing makes one.
 type Ring struct {
-	context  aio.Context   // nil on BackendPool
-	eventfd  *aio.EventFD  // of WaitEventFD
-	reason   error         // why there is no context though BackendAuto looked for one
-	requests []*request    // every slot, by index
-	closing  chan struct{} // closed when Close begins
-	closed   atomic.Bool   // written with mu held
-	lent     bool          // made by NewRing: its user closes it, and gives it to files
-	timeout  time.Duration // of io_getevents
-	workers  int           // the most of a lane
-	bounces  bouncePool
-	futures  futurePool // of calls that wait
-	observed bool       // there is a verifier, or a tracer: see walk.go
-	verifier *verifier  // nil, unless ASYNCFILE_VERIFY is set
-	tracer   *tracer    // nil, unless ASYNCFILE_DEBUG is set
+	context    aio.Context   // nil on BackendPool
+	eventfd    *aio.EventFD  // of WaitEventFD
+	reason     error         // why there is no context though BackendAuto looked for one
+	requests   []*request    // every slot, by index
+	closing    chan struct{} // closed when Close begins
+	closed     atomic.Bool   // written with mu held
+	lent       bool          // made by NewRing: its user closes it, and gives it to files
+	timeout    time.Duration // of io_getevents
+	workers    int           // the most of a lane
+	bounces    bouncePool
+	futures    futurePool // of calls that wait
+	operations operationPool
+	verifier   *verifier // nil, unless ASYNCFILE_VERIFY is set
+	tracer     *tracer   // nil, unless ASYNCFILE_DEBUG is set
+
+	observed bool // there is a checker, or an observer: see walk.go
+	checker  *checker
+	observer observer
 
 	_         cacheLine // what is above is only read
 	completer completer
@@ -219,8 +223,8 @@ func (r *Ring) close() error {
 	for len(r.slots.free) < len(r.requests) || r.telling.Load() > 0 {
 		r.returned.Wait()
 	}
-	if r.verifier != nil {
-		r.verifier.table(r)
+	if r.checker != nil {
+		r.checker.table(r)
 	}
 	r.mu.Unlock()
 	if r.context == nil {
@@ -299,8 +303,8 @@ func (r *Ring) recycle(list []outcome) {
 		list[i].q.goes(stageFree)
 		r.slots.put(list[i].q)
 	}
-	if r.verifier != nil {
-		r.verifier.slots(r)
+	if r.checker != nil {
+		r.checker.slots(r)
 	}
 	r.mu.Unlock()
 }

@@ -52,30 +52,18 @@ type counters struct {
 	Extensions, Fallbacks         atomic.Uint64
 }
 
-// count adds the outcomes of operations, those of a batch with one addition
+// count adds what n operations have done, those of a batch with one addition
 // each: every addition may fetch the counter from another processor's cache.
-func (s *counters) count(list []outcome) {
-	var read, written, failed uint64
-	for i := range list {
-		c := &list[i].ending.result
-		if c.Op.writes() {
-			written += uint64(c.N)
-		} else {
-			read += uint64(c.N)
-		}
-		if c.Err != nil && c.Err != io.EOF {
-			failed++
-		}
-	}
+func (s *counters) count(n int, done tally) {
 	add := func(counter *atomic.Uint64, n uint64) {
 		if n > 0 {
 			counter.Add(n)
 		}
 	}
-	add(&s.BytesRead, read)
-	add(&s.BytesWritten, written)
-	add(&s.Errors, failed)
-	add(&s.Ended, uint64(len(list)))
+	add(&s.BytesRead, done.read)
+	add(&s.BytesWritten, done.written)
+	add(&s.Errors, done.failed)
+	add(&s.Ended, uint64(n))
 }
 
 // countAnswer adds the outcome of an operation that needed no slot.

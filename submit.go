@@ -190,8 +190,8 @@ func (l *lane) enter(d *driver, n int) {
 		}
 		return
 	}
-	if r.verifier != nil {
-		r.verifier.entersKernel(r, d)
+	if r.checker != nil {
+		r.checker.entersKernel(r, d)
 	}
 	for i, q := range d.requests[:n] {
 		r.register(q)

@@ -137,7 +137,7 @@ func (t *callTrace) Submit(iocbs []*aio.IOCB) (int, error) {
 	var list []string
 	for _, cb := range iocbs {
 		q := t.ring.requests[uint32(cb.Data())]
-		name := fmt.Sprint(q.tag)
+		name := fmt.Sprint(operationOf(q).tag)
 		list = append(list, describe(cb, name))
 		t.mu.Lock()
 		t.names[cb.Data()], t.data[name] = name, cb.Data()
@@ -338,14 +338,14 @@ func (st *story) state() (topics []topic) {
 	for _, l := range r.lanes {
 		for _, list := range []requestQueue{l.reads, l.writes} {
 			for q := list.head; q != nil; q = q.next {
-				pending = append(pending, fmt.Sprint(q.tag))
+				pending = append(pending, fmt.Sprint(operationOf(q).tag))
 			}
 		}
 	}
 	var inFlight []string
 	for _, q := range r.requests {
 		if q.state != stateIdle {
-			inFlight = append(inFlight, fmt.Sprint(q.tag))
+			inFlight = append(inFlight, fmt.Sprint(operationOf(q).tag))
 		}
 	}
 	slices.Sort(inFlight)
@@ -406,12 +406,12 @@ func (s *sequence) story() string {
 
 func storyName(t turn) string {
 	switch t := t.(type) {
-	case *request:
+	case *operation:
 		return fmt.Sprint(t.tag)
 	case *extension:
 		return "fallocate"
 	case *cutBack:
-		return "cut back after " + fmt.Sprint(t.q.tag)
+		return "cut back after " + fmt.Sprint(t.o.tag)
 	case *aloneTurn:
 		return "truncate"
 	}

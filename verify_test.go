@@ -156,7 +156,7 @@ func TestVerifyFinds(t *testing.T) {
 			}),
 		},
 		{
-			"ended twice", "#0 read 0+0 3.-, which is free, is to be ended.",
+			"ended twice", "slot 3, which is free, is to be ended.",
 			func(s *scripted) { s.ring.requests[3].goes(stageEnded); s.ring.requests[3].walk.stage = stageFree },
 		},
 		{
@@ -264,7 +264,7 @@ func TestVerifyFinds(t *testing.T) {
 				s.settle()
 				f := &s.direct.sequence
 				f.mu.Lock()
-				s.ring.verifier.sequence(f.order, &s.ring.requests[2].entry)
+				s.ring.verifier.sequence(f.order, &operationOf(s.ring.requests[2]).entry)
 				f.mu.Unlock()
 				s.kernel.OnOp(nil)
 				s.kernel.Held()[0].Complete()
@@ -383,7 +383,7 @@ func TestVerifyCrashes(t *testing.T) {
 		"panic: asyncfile: ASYNCFILE_VERIFY: the buffer of #0 write 0+512 ",
 		"\n\tThe file may hold old bytes, new ones, or some of each.\n",
 		"\n\tFrom the call until Done the buffer is the library's",
-		"asyncfile.(*AsyncFile).release", // of the one that found it
+		"asyncfile.(*Ring).observes", // by the one that found it
 	} {
 		if !bytes.Contains(out, []byte(want)) {
 			t.Errorf("%q is not in its output:\n%s", want, out)

@@ -1,15 +1,13 @@
 package asyncfile
 
-import "github.com/seed-39be8cca/asyncfile/internal/order"
+import "fmt"
 
 // A walk is what is kept of a request's way through the drawing in request.go
-// where its Ring is observed: verified (verify.go) or traced (debug.go). Whoever
-// owns the request owns it.
+// where its Ring is observed: verified (verify.go) or watched. Whoever owns the
+// request owns it.
 type walk struct {
-	stage  stage
-	sent   bool   // to io_submit, by this operation
-	number uint64 // of the operation, for the tracer
-	sum    uint64 // of the caller's buffers, for the verifier
+	stage stage
+	sent  bool // to io_submit, by this operation
 }
 
 // A stage is a place on the walk.
@@ -70,13 +68,16 @@ func (s stage) String() string {
 	}[s]
 }
 
-// verify and trace come before the Ring is used.
-func (r *Ring) verify(v *verifier) {
-	r.verifier, r.observed = v, true
-	r.bounces.verifier = v
+// An observer is told of each step of each request: from where it is now at, and
+// what else there is to tell. The Ring may have locks then.
+type observer func(q *request, from, to stage, detail string)
+
+// check and watch come before the Ring is used.
+func (r *Ring) check(fail func(meaning, found string)) {
+	r.checker, r.observed = &checker{fail}, true
 }
 
-func (r *Ring) trace(t *tracer) { r.tracer, r.observed = t, true }
+func (r *Ring) watch(w observer) { r.observer, r.observed = w, true }
 
 // goes takes note of an arrow of the drawing. It comes before q is where the next
 // owner finds it.
@@ -86,27 +87,24 @@ func (q *request) goes(to stage) {
 	}
 }
 
-// entered is sequence.enter on a Ring that is observed. Called with mu held.
-func (s *sequence) entered(e *order.Entry[turn], goes bool) {
-	if v := s.ring.verifier; v != nil && goes {
-		v.sequence(s.order, e)
-	} else if v != nil {
-		v.sequence(s.order)
-	}
-	if q, is := e.Of.(*request); is && !goes {
-		q.goes(stageHeld)
-	}
-}
-
 // observe is goes on a Ring that is observed, with what else there is to tell.
 func (r *Ring) observe(q *request, to stage, detail string) {
-	if r.verifier != nil {
-		r.verifier.walks(q, to)
+	if r.checker != nil {
+		r.checker.walks(q, to)
 	}
 	from := q.walk.stage
 	q.walk.stage = to
 	q.walk.sent = to == stageEntering || to != stageFree && q.walk.sent
-	if r.tracer != nil {
-		r.tracer.walks(q, from, detail)
+	if r.observer != nil && q.client != nil {
+		r.observer(q, from, to, detail)
 	}
+}
+
+// submission names the last submission of q for its operation: slot and generation,
+// or - before the first.
+func (q *request) submission() string {
+	if !q.walk.sent {
+		return fmt.Sprintf("%d.-", q.slot)
+	}
+	return fmt.Sprintf("%d.%d", q.slot, q.gen)
 }

@@ -54,8 +54,8 @@ func (w *watchdog) look() {
 	if w.ended {
 		return
 	}
-	if r.verifier != nil {
-		r.verifier.table(r)
+	if r.checker != nil {
+		r.checker.table(r)
 	}
 	busy := w.calls != w.looked
 	w.looked = w.calls
