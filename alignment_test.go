@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // TestOfWholeBlocks compares with the definition, for units that are powers of
@@ -42,7 +43,7 @@ func TestOddUnit(t *testing.T) {
 		}{{0, 3 << 10, straight}, {3 << 10, 6 << 10, straight}, {1 << 10, 2 << 10, cached}, {1 << 10, 3 << 10, cached}}
 		for _, want := range wants {
 			o := new(operation)
-			o.set(f, &call{op: Op{Kind: OpWrite, Buf: AlignedBuffer(want.n), Offset: want.off}}, new(request), 0)
+			o.set(f, &call{op: Op{Kind: OpWrite, Buf: AlignedBuffer(want.n), Offset: want.off}}, new(ring.Request), 0)
 			if got := f.wayOf(o); got != want.way {
 				t.Errorf("%d bytes at %d go way %d, want %d", want.n, want.off, got, want.way)
 			}

@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // straightMin is how much of a bounced request, in bytes, has to fit O_DIRECT
@@ -18,9 +19,9 @@ const straightMin = 256 << 10
 // bounced write is of whole blocks: others go through the page cache.
 func (f *AsyncFile) planBounced(o *operation) error {
 	o.dropBounce()
-	p, unit := &o.slot.plan, int64(f.unit(o.op.Kind))
+	p, unit := &o.slot.Plan, int64(f.unit(o.op.Kind))
 	rest := o.cursor.Left()
-	before := p.off % unit // bytes of the first block that are not asked for
+	before := p.Off % unit // bytes of the first block that are not asked for
 	toBoundary := (unit - before) % unit
 	if rest-toBoundary >= straightMin {
 		c := o.cursor
@@ -34,13 +35,13 @@ func (f *AsyncFile) planBounced(o *operation) error {
 		}
 	}
 	span := min(before+rest+unit-1, max(maxBounce, unit)) / unit * unit
-	if o.end() >= 0 && p.off-before+span < 0 {
+	if o.end() >= 0 && p.Off-before+span < 0 {
 		return io.EOF // the block ends beyond every offset, and so behind every file
 	}
 	o.bounce = f.ring.bounces.get(int(span))
-	p.copies = len(o.bounce)
+	p.Copies = len(o.bounce)
 	if !o.op.Kind.writes() {
-		p.off, o.skip = p.off-before, int(before)
+		p.Off, o.skip = p.Off-before, int(before)
 		o.planBuf(o.bounce)
 		return nil
 	}
@@ -59,7 +60,7 @@ func (f *AsyncFile) planBounced(o *operation) error {
 func (o *operation) dropBounce() {
 	if o.bounce != nil {
 		o.file.ring.bounces.put(o.bounce)
-		o.bounce, o.slot.plan.buf = nil, nil
+		o.bounce, o.slot.Plan.Buf = nil, nil
 	}
 }
 
@@ -71,7 +72,7 @@ func (f *AsyncFile) performBounced(o *operation) {
 		call = aio.Pwrite
 	}
 	for planned := f.makePlan(o); planned; {
-		n, err := call(f.fd, o.slot.plan.buf, o.slot.plan.off)
-		planned = f.proceed(o, int64(n), err) == again
+		n, err := call(f.fd, o.slot.Plan.Buf, o.slot.Plan.Off)
+		planned = f.proceed(o, int64(n), err) == ring.Again
 	}
 }

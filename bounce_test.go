@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // A directDevice does what a file with O_DIRECT does, in memory, and takes
@@ -30,10 +31,10 @@ func (d *directDevice) transfer(o *operation) int64 {
 	if !o.op.Kind.writes() {
 		unit = d.align.ReadOffset
 	}
-	p, at := o.slot.plan.buf, o.slot.plan.off
+	p, at := o.slot.Plan.Buf, o.slot.Plan.Off
 	d.parts = append(d.parts, p)
-	if at%int64(unit) != 0 || len(p)%unit != 0 || !aio.IsAligned(p, d.align.Memory) || len(p) != o.slot.plan.asked || len(p) == 0 {
-		d.t.Fatalf("planned %d (asked %d) at %d, aligned in memory %v, for a unit of %d", len(p), o.slot.plan.asked, at, aio.IsAligned(p, d.align.Memory), unit)
+	if at%int64(unit) != 0 || len(p)%unit != 0 || !aio.IsAligned(p, d.align.Memory) || len(p) != o.slot.Plan.Asked || len(p) == 0 {
+		d.t.Fatalf("planned %d (asked %d) at %d, aligned in memory %v, for a unit of %d", len(p), o.slot.Plan.Asked, at, aio.IsAligned(p, d.align.Memory), unit)
 	}
 	n := len(p)
 	if d.short != nil {
@@ -55,19 +56,19 @@ func (d *directDevice) transfer(o *operation) int64 {
 func (d *directDevice) run(op Op) (n int, err error, copied uint64) {
 	d.t.Helper()
 	d.parts = nil
-	ring := new(Ring)
-	f := &AsyncFile{name: "device", direct: true, align: d.align, ring: ring}
+	r := new(Ring)
+	f := &AsyncFile{name: "device", direct: true, align: d.align, ring: r}
 	o := new(operation)
-	o.set(f, &call{op: op}, new(request), 0)
+	o.set(f, &call{op: op}, new(ring.Request), 0)
 	o.way = bounced
-	for step := again; step == again && o.way == bounced; {
+	for step := ring.Again; step == ring.Again && o.way == bounced; {
 		if !f.makePlan(o) {
 			break
 		}
 		step = o.Advance(d.transfer(o), nil)
 	}
 	o.dropBounce()
-	return o.done, o.err, ring.stats.BytesCopied.Load()
+	return o.done, o.err, r.stats.BytesCopied.Load()
 }
 
 var bounceAlignments = []aio.Alignment{

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/order"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // debugEnv is the environment variable that, set to 1 when a Ring is made, has the
@@ -59,27 +59,26 @@ func (t *tracer) number() uint64 {
 }
 
 // walks prints the step of o from a stage to the next.
-func (t *tracer) walks(o *operation, from, to stage, detail string) {
+func (t *tracer) walks(o *operation, from, to ring.Stage, detail string) {
 	switch to {
-	case stageBegun:
-		if from == stageHeld {
+	case ring.StageBegun:
+		if from == ring.StageHeld {
 			t.print(o.String(), "may go")
 			return
 		}
 		o.seen.number = t.number()
 		t.print(o.String(), "begun, on %s", o.file.name)
-	case stageHeld:
+	case ring.StageHeld:
 		ahead, writes := o.file.sequence.order.Behind(&o.entry)
 		t.print(o.String(), "waits in sequence behind %s", aheadNames(ahead, writes))
-	case stageQueued:
-		t.print(o.String(), "to a worker, to %v", o.slot.job)
-	case stageReaped:
-		n, err := aio.Result(o.slot.res)
-		t.print(o.String(), "event %s", outcomeName(n, err))
-	case stageEnded:
+	case ring.StageQueued:
+		t.print(o.String(), "to a worker, to %s", detail)
+	case ring.StageReaped:
+		t.print(o.String(), "event %s", detail)
+	case ring.StageEnded:
 		t.print(o.String(), "ended %s", outcomeName(o.done, o.err))
-	case stageFree: // and may be someone else's when the outcome is delivered
-	case stageEntering:
+	case ring.StageFree: // and may be someone else's when the outcome is delivered
+	case ring.StageEntering:
 		t.print(o.String(), "io_submit %s", detail)
 	default:
 		t.print(o.String(), "%v%s", to, detail)
@@ -88,7 +87,7 @@ func (t *tracer) walks(o *operation, from, to stage, detail string) {
 
 // short prints that a transfer moved n bytes, and goes on.
 func (t *tracer) short(o *operation, n int) {
-	t.print(o.String(), "short, %d of %d, and continued", n, o.slot.plan.asked)
+	t.print(o.String(), "short, %d of %d, and continued", n, o.slot.Plan.Asked)
 }
 
 // delivers prints that the outcome is about to be delivered, by a request whose
@@ -101,13 +100,9 @@ func (t *tracer) answered(c *call, result *Completion) {
 	t.print(operationName(t.number(), c.op.Kind, c.op.Offset, want), "answered %s", outcomeName(result.N, result.Err))
 }
 
-func (j job) String() string {
-	return [...]string{"take its result", "call io_submit", "carry it out"}[j]
-}
-
-// String implements client.
+// String implements ring.Client.
 func (o *operation) String() string {
-	return operationName(o.seen.number, o.op.Kind, o.op.Offset, int64(o.want)) + " " + o.slot.submission()
+	return operationName(o.seen.number, o.op.Kind, o.op.Offset, int64(o.want)) + " " + o.slot.Submission()
 }
 
 func operationName(number uint64, kind OpKind, off, want int64) string {
@@ -115,17 +110,6 @@ func operationName(number uint64, kind OpKind, off, want int64) string {
 		return fmt.Sprintf("#%d %v", number, kind)
 	}
 	return fmt.Sprintf("#%d %v %d+%d", number, kind, off, want)
-}
-
-// String names what the submission transfers.
-func (p *plan) String() string {
-	switch {
-	case p.opcode == aio.OpFsync || p.opcode == aio.OpFdsync:
-		return p.opcode.String()
-	case p.copies > 0:
-		return fmt.Sprintf("%v %d+%d by way of a buffer", p.opcode, p.off, p.asked)
-	}
-	return fmt.Sprintf("%v %d+%d", p.opcode, p.off, p.asked)
 }
 
 // outcomeName names a number of bytes, with why they are fewer than asked.

@@ -49,7 +49,7 @@ func (f *AsyncFile) extendFor(from, to int64) {
 	x.runs = append(x.runs, byteRange{from, to})
 }
 
-func (x *extension) grant() { x.file.lane.workers.Go(x) }
+func (x *extension) grant() { x.file.lane.Go(x) }
 
 // Run extends the file, on a worker, alone on the file.
 func (x *extension) Run() {
@@ -114,11 +114,11 @@ func (f *AsyncFile) cutsBack(o *operation) bool {
 		c.grant()
 	}
 	s.mu.Unlock()
-	f.ring.submit(f.dispatchAll(list))
+	f.ring.core.Submit(f.dispatchAll(list))
 	return true
 }
 
-func (c *cutBack) grant() { c.o.file.lane.workers.Go(c) }
+func (c *cutBack) grant() { c.o.file.lane.Go(c) }
 
 // Run cuts the file back, on a worker, unless others have used what it would cut
 // off. What another process appends between the last look and ftruncate(2) is lost:
@@ -136,7 +136,7 @@ func (c *cutBack) Run() {
 	s.resizing--
 	s.mu.Unlock()
 	f.leaveAlone(&c.entry)
-	c.o.slot.finish()
+	c.o.slot.Finish()
 }
 
 // emptyFrom reports whether nobody has put data behind the block in which the first

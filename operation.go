@@ -9,13 +9,14 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/order"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 	"github.com/seed-39be8cca/asyncfile/internal/vec"
 )
 
 // An operation is what a request is for, and a client of the Ring: what is to be
 // done to a file, and how far it is.
 type operation struct {
-	slot *request // from set to Release
+	slot *ring.Request // from set to Release
 	file *AsyncFile
 	sink sink
 	tag  any
@@ -57,11 +58,11 @@ func (p *operationPool) put(o *operation) {
 }
 
 // A follower is a sink that looks at its request meanwhile; nil is its end.
-type follower interface{ follow(q *request) }
+type follower interface{ follow(q *ring.Request) }
 
 // set makes o that of c, of which done bytes have been transferred, with slot as
 // its request.
-func (o *operation) set(f *AsyncFile, c *call, slot *request, done int) {
+func (o *operation) set(f *AsyncFile, c *call, slot *ring.Request, done int) {
 	bufs := o.op.Bufs[:0] // the caller may reuse its array at once
 	for _, p := range c.op.Bufs {
 		if len(p) > 0 {
@@ -74,7 +75,7 @@ func (o *operation) set(f *AsyncFile, c *call, slot *request, done int) {
 	o.seek(0)
 	o.want = int(o.cursor.Left())
 	o.seek(done)
-	slot.loan.Lend(!o.op.Kind.writes(), o.op.Buf, bufs)
+	slot.Loan.Lend(!o.op.Kind.writes(), o.op.Buf, bufs)
 	if w, ok := o.sink.(follower); ok {
 		w.follow(slot)
 	}
@@ -91,24 +92,24 @@ func (o *operation) seek(done int) {
 func (o *operation) end() int64 { return o.op.Offset + int64(o.want) }
 
 // fail sets the error that the operation ends with.
-func (o *operation) fail(err error) step {
+func (o *operation) fail(err error) ring.Step {
 	o.err = o.file.pathError(o.op.Kind, err)
-	return ended
+	return ring.Ended
 }
 
 // makePlan decides what the next submission transfers, and reports false, with
 // o.err set, if there is none to be made. Called by the owner of the request, which
 // holds no lock: a bounced write is copied here.
 func (f *AsyncFile) makePlan(o *operation) bool {
-	p := &o.slot.plan
-	p.fd, p.off = f.fd, o.op.Offset+int64(o.done)
-	p.buf, p.asked, p.copies, o.skip = nil, 0, 0, 0
+	p := &o.slot.Plan
+	p.FD, p.Off = f.fd, o.op.Offset+int64(o.done)
+	p.Buf, p.Asked, p.Copies, o.skip = nil, 0, 0, 0
 	switch o.op.Kind {
 	case OpSync:
-		p.opcode = aio.OpFsync
+		p.Opcode = aio.OpFsync
 		return true
 	case OpDatasync:
-		p.opcode = aio.OpFdsync
+		p.Opcode = aio.OpFdsync
 		return true
 	}
 	var err error
@@ -117,7 +118,7 @@ func (f *AsyncFile) makePlan(o *operation) bool {
 	} else {
 		f.planStraight(o)
 	}
-	if err == nil && p.asked <= 0 {
+	if err == nil && p.Asked <= 0 {
 		err = syscall.EIO // cannot be: there is nothing that would end it
 	}
 	if err != nil {
@@ -129,47 +130,47 @@ func (f *AsyncFile) makePlan(o *operation) bool {
 
 // planStraight plans what goes between the caller's memory and the file.
 func (f *AsyncFile) planStraight(o *operation) {
-	p, unit := &o.slot.plan, f.unit(o.op.Kind)
+	p, unit := &o.slot.Plan, f.unit(o.op.Kind)
 	if head := o.cursor.Head(); int64(len(head)) == o.cursor.Left() {
 		o.planBuf(head[:min(len(head), aio.MaxTransfer/unit*unit)])
 		return
 	}
-	clear(p.iovecs) // what is left may be fewer, and reset sees only those
-	p.iovecs, p.asked = o.cursor.AppendIovecs(p.iovecs[:0], unit)
-	p.opcode = aio.OpPreadv
+	clear(p.Iovecs) // what is left may be fewer, and reset sees only those
+	p.Iovecs, p.Asked = o.cursor.AppendIovecs(p.Iovecs[:0], unit)
+	p.Opcode = aio.OpPreadv
 	if o.op.Kind.writes() {
-		p.opcode = aio.OpPwritev
+		p.Opcode = aio.OpPwritev
 	}
 }
 
 // planBuf plans to transfer buf.
 func (o *operation) planBuf(buf []byte) {
-	p := &o.slot.plan
-	p.opcode, p.buf, p.asked = aio.OpPread, buf, len(buf)
+	p := &o.slot.Plan
+	p.Opcode, p.Buf, p.Asked = aio.OpPread, buf, len(buf)
 	if o.op.Kind.writes() {
-		p.opcode = aio.OpPwrite
+		p.Opcode = aio.OpPwrite
 	}
 }
 
-// Advance implements client.
-func (o *operation) Advance(res int64, err error) step {
+// Advance implements ring.Client.
+func (o *operation) Advance(res int64, err error) ring.Step {
 	next := o.file.proceed(o, res, err)
-	if next == ended && o.file.cutsBack(o) {
-		return held
+	if next == ring.Ended && o.file.cutsBack(o) {
+		return ring.Held
 	}
 	return next
 }
 
 // proceed takes the result of a submission. Where the operation goes on it has a
 // new plan.
-func (f *AsyncFile) proceed(o *operation, res int64, err error) step {
-	o.slot.loan.Return()
+func (f *AsyncFile) proceed(o *operation, res int64, err error) ring.Step {
+	o.slot.Loan.Return()
 	n := 0
 	if err == nil {
 		n, err = aio.Result(res)
 	}
-	p := &o.slot.plan
-	if n > p.asked && err == nil {
+	p := &o.slot.Plan
+	if n > p.Asked && err == nil {
 		err = syscall.EIO // cannot be: the completion ring is not to be trusted
 	}
 	if errors.Is(err, ErrBufferLost) {
@@ -184,9 +185,9 @@ func (f *AsyncFile) proceed(o *operation, res int64, err error) step {
 			return o.fail(err)
 		}
 		if o.done >= o.want {
-			return ended
+			return ring.Ended
 		}
-		if n < p.asked {
+		if n < p.Asked {
 			if err := o.short(n); err != nil {
 				return o.fail(err)
 			}
@@ -200,9 +201,9 @@ func (f *AsyncFile) proceed(o *operation, res int64, err error) step {
 		o.way = bounced
 	}
 	if !f.makePlan(o) {
-		return ended
+		return ring.Ended
 	}
-	return again
+	return ring.Again
 }
 
 // land takes note of n bytes, and copies those that a bounced read transferred to
@@ -212,7 +213,7 @@ func (o *operation) land(n int) error {
 		o.done += o.cursor.Skip(n)
 		return nil
 	}
-	got, err := o.cursor.Scatter(o.slot.plan.buf[min(o.skip, n):n])
+	got, err := o.cursor.Scatter(o.slot.Plan.Buf[min(o.skip, n):n])
 	o.done += got
 	o.file.ring.stats.BytesCopied.Add(uint64(got))
 	return err
@@ -222,7 +223,7 @@ func (o *operation) land(n int) error {
 // were fewer than asked.
 func (o *operation) short(n int) error {
 	unit := o.file.unit(o.op.Kind)
-	over := int((o.slot.plan.off + int64(n)) % int64(unit)) // bytes of a block in which it stopped
+	over := int((o.slot.Plan.Off + int64(n)) % int64(unit)) // bytes of a block in which it stopped
 	switch {
 	case !o.op.Kind.writes():
 		if n == 0 || over != 0 {
@@ -238,18 +239,18 @@ func (o *operation) short(n int) error {
 	return nil
 }
 
-// Carry implements client: it does with ordinary system calls what is left to do.
+// Carry implements ring.Client: it does with ordinary system calls what is left to do.
 func (o *operation) Carry() {
 	if o.err == nil { // or there was no plan to be made
 		o.file.perform(o)
 	}
 	if !o.file.cutsBack(o) {
-		o.slot.finish()
+		o.slot.Finish()
 	}
 }
 
-// Release implements client.
-func (o *operation) Release() (done tally, ready requestQueue) {
+// Release implements ring.Client.
+func (o *operation) Release() (done ring.Tally, ready ring.Requests) {
 	f := o.file
 	if w, ok := o.sink.(follower); ok {
 		w.follow(nil)
@@ -261,18 +262,18 @@ func (o *operation) Release() (done tally, ready requestQueue) {
 	o.dropBounce()
 	o.slot = nil
 	if o.op.Kind.writes() {
-		done.written = uint64(o.done)
+		done.Written = uint64(o.done)
 	} else {
-		done.read = uint64(o.done)
+		done.Read = uint64(o.done)
 	}
 	if o.err != nil && o.err != io.EOF {
-		done.failed = 1
+		done.Failed = 1
 	}
 	return done, ready
 }
 
-// Deliver implements client.
-func (o *operation) Deliver() (ready requestQueue) {
+// Deliver implements ring.Client.
+func (o *operation) Deliver() (ready ring.Requests) {
 	f := o.file
 	if f.ring.tracer != nil {
 		f.ring.tracer.delivers(o)

@@ -1,9 +1,11 @@
 package asyncfile
 
+import "github.com/seed-39be8cca/asyncfile/internal/ring"
+
 // route sees a request on its way as far as what it has to wait for allows, and
 // adds it to batch if it may go to the kernel now. With here it is carried out on
 // the calling goroutine instead, if nothing is in its way.
-func (f *AsyncFile) route(o *operation, here bool, batch *requestQueue) {
+func (f *AsyncFile) route(o *operation, here bool, batch *ring.Requests) {
 	if o.op.Kind.writes() || o.op.Kind.syncs() || f.mixed {
 		if !f.enterSequence(o) {
 			return
@@ -13,7 +15,7 @@ func (f *AsyncFile) route(o *operation, here bool, batch *requestQueue) {
 	}
 	if here && o.way != cached {
 		f.countWay(o)
-		o.slot.loan.Return()
+		o.slot.Loan.Return()
 		o.Carry()
 		return
 	}
@@ -22,36 +24,36 @@ func (f *AsyncFile) route(o *operation, here bool, batch *requestQueue) {
 
 // dispatch sends o the way that keeps the caller free: into batch, for the
 // kernel, or to a worker.
-func (f *AsyncFile) dispatch(o *operation, batch *requestQueue) {
+func (f *AsyncFile) dispatch(o *operation, batch *ring.Requests) {
 	f.countWay(o)
 	job := f.jobOf(o)
-	if job == jobNone || job == jobSubmit {
+	if job == ring.JobNone || job == ring.JobSubmit {
 		if !f.makePlan(o) {
-			job = jobCarry
+			job = ring.JobCarry
 		}
 	}
-	if job == jobNone {
-		batch.push(o.slot)
+	if job == ring.JobNone {
+		batch.Push(o.slot)
 		return
 	}
-	f.ring.toWorker(o.slot, job)
+	f.ring.core.ToWorker(o.slot, job)
 }
 
 // jobOf tells what of o is for a worker.
-func (f *AsyncFile) jobOf(o *operation) job {
+func (f *AsyncFile) jobOf(o *operation) ring.Job {
 	switch {
 	case !f.aio, o.way == cached, o.op.Kind == OpAppend && f.serial():
-		return jobCarry
+		return ring.JobCarry
 	case o.op.Kind.syncs():
-		return jobNone // runs in a kernel worker
+		return ring.JobNone // runs in a kernel worker
 	case f.extends(o):
-		return jobCarry // the file could not be extended
+		return ring.JobCarry // the file could not be extended
 	case !f.direct:
-		return jobSubmit // the kernel does buffered I/O inside io_submit
+		return ring.JobSubmit // the kernel does buffered I/O inside io_submit
 	case o.op.Kind.writes() && f.blocks.write(o):
-		return jobSubmit
+		return ring.JobSubmit
 	}
-	return jobNone
+	return ring.JobNone
 }
 
 // write reports whether a direct write inside the file waits for the device in
@@ -61,9 +63,9 @@ func (b *blocking) write(o *operation) bool {
 }
 
 // dispatchAll sends requests that were held, as dispatch does one.
-func (f *AsyncFile) dispatchAll(list requestQueue) (batch requestQueue) {
-	for q := list.pop(); q != nil; q = list.pop() {
-		f.dispatch(q.client.(*operation), &batch)
+func (f *AsyncFile) dispatchAll(list ring.Requests) (batch ring.Requests) {
+	for q := list.Pop(); q != nil; q = list.Pop() {
+		f.dispatch(q.Client.(*operation), &batch)
 	}
 	return batch
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-39be8cca/asyncfile/internal/order"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // A sequence is the requests of one file that must not all be in flight together,
@@ -24,13 +25,13 @@ type sequence struct {
 
 	mu         sync.Mutex // guards what follows; not held across a system call
 	order      *order.Sequence[turn]
-	ends       endHeap      // of the writes that have a place and have not ended
-	looking    int          // goroutines that ask for the size
-	recent     int64        // the largest end of a write that has ended since the first of them began
-	extension  *extension   // the last Exclusive that came, if it has not begun
-	noAllocate bool         // the file system has no fallocate: nothing can be extended
-	resizing   int          // tasks that are to be alone, or are, and may change the size
-	granted    requestQueue // requests that may go, until they are dispatched
+	ends       endHeap       // of the writes that have a place and have not ended
+	looking    int           // goroutines that ask for the size
+	recent     int64         // the largest end of a write that has ended since the first of them began
+	extension  *extension    // the last Exclusive that came, if it has not begun
+	noAllocate bool          // the file system has no fallocate: nothing can be extended
+	resizing   int           // tasks that are to be alone, or are, and may change the size
+	granted    ring.Requests // requests that may go, until they are dispatched
 }
 
 // A turn is what has a place in a sequence. grant says that it may go. It is
@@ -40,8 +41,8 @@ type turn interface{ grant() }
 type epoch = order.Epoch[turn]
 
 func (o *operation) grant() {
-	o.slot.goes(stageBegun)
-	o.file.sequence.granted.push(o.slot)
+	o.slot.Goes(ring.StageBegun)
+	o.file.sequence.granted.Push(o.slot)
 }
 
 func (s *sequence) init(r *Ring, unit int64) {
@@ -197,20 +198,20 @@ func (f *AsyncFile) lockAtSize(ask bool) (size int64) {
 }
 
 // grant lets turns go, and returns the requests among them. Called with mu held.
-func (s *sequence) grant(turns []*order.Entry[turn]) (list requestQueue) {
+func (s *sequence) grant(turns []*order.Entry[turn]) (list ring.Requests) {
 	if s.ring.verifier != nil {
 		s.ring.verifier.sequence(s.order, turns...)
 	}
 	for _, e := range turns {
 		e.Of.grant()
 	}
-	list, s.granted = s.granted, requestQueue{}
+	list, s.granted = s.granted, ring.Requests{}
 	return list
 }
 
 // leaveSequence takes out o, which has ended, and returns what may go to the
 // kernel now. o.owed is to be settled when its outcome is delivered.
-func (f *AsyncFile) leaveSequence(o *operation) (ready requestQueue) {
+func (f *AsyncFile) leaveSequence(o *operation) (ready ring.Requests) {
 	if !o.ordered {
 		return ready
 	}
@@ -223,7 +224,7 @@ func (f *AsyncFile) leaveSequence(o *operation) (ready requestQueue) {
 
 // leave takes out o, which has ended, and returns the requests that may go now.
 // Called with mu held.
-func (s *sequence) leave(o *operation) requestQueue {
+func (s *sequence) leave(o *operation) ring.Requests {
 	if o.op.Kind.writes() {
 		if o.heap != unplaced {
 			heap.Remove(&s.ends, o.heap)
@@ -243,7 +244,7 @@ func (s *sequence) leave(o *operation) requestQueue {
 }
 
 // settle lets the Syncs go that waited for a write whose outcome is delivered.
-func (f *AsyncFile) settle(owed *epoch) (ready requestQueue) {
+func (f *AsyncFile) settle(owed *epoch) (ready ring.Requests) {
 	s := &f.sequence
 	s.mu.Lock()
 	list := s.grant(s.order.Settle(owed))
@@ -258,7 +259,7 @@ func (f *AsyncFile) leaveAlone(e *order.Entry[turn]) {
 	next, _ := s.order.Release(e)
 	list := s.grant(next)
 	s.mu.Unlock()
-	f.ring.submit(f.dispatchAll(list))
+	f.ring.core.Submit(f.dispatchAll(list))
 }
 
 // An aloneTurn is a task that is to be alone on its file.
@@ -282,10 +283,10 @@ func (f *AsyncFile) alone(task func()) {
 		close(t.begin)
 	}
 	s.mu.Unlock()
-	f.lane.count(1)
-	f.lane.ask()
+	f.ring.core.Count(1)
+	f.lane.Ask()
 	<-t.begin
-	f.lane.count(-1)
+	f.ring.core.Count(-1)
 	task()
 	s.mu.Lock()
 	s.resizing--

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/seed-39be8cca/asyncfile/internal/order"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // verifyEnv is the environment variable that, set to 1 when a Ring is made, has
@@ -55,37 +56,14 @@ type sight struct {
 	sum    uint64 // of the caller's buffers, for the verifier
 }
 
-// verify and trace come before the Ring is used.
-func (r *Ring) verify(v *verifier) {
-	r.verifier, r.bounces.verifier = v, v
-	r.check(func(meaning, found string) { v.broken(ourFault, meaning, "%s", found) })
-	r.watch(r.observes)
-}
-
-func (r *Ring) trace(t *tracer) {
-	r.tracer = t
-	r.watch(r.observes)
-}
-
-// observes is told of each step of a request.
-func (r *Ring) observes(q *request, from, to stage, detail string) {
-	o := q.client.(*operation)
-	if r.verifier != nil {
-		r.verifier.walks(o, from, to)
-	}
-	if r.tracer != nil {
-		r.tracer.walks(o, from, to, detail)
-	}
-}
-
 // walks checks that a write's memory stays what it is while the kernel or the
 // library may use it.
-func (v *verifier) walks(o *operation, from, to stage) {
+func (v *verifier) walks(o *operation, from, to ring.Stage) {
 	switch {
 	case !o.op.Kind.writes():
-	case from == stageFree:
+	case from == ring.StageFree:
 		o.seen.sum = v.sum(o)
-	case to == stageEnded && o.seen.sum != v.sum(o):
+	case to == ring.StageEnded && o.seen.sum != v.sum(o):
 		v.broken("From the call until Done the buffer is the library's, to read at any time. "+theirFault,
 			"The file may hold old bytes, new ones, or some of each.",
 			"the buffer of %v of %s changed while it was being written", o, o.file.name)
@@ -123,7 +101,7 @@ func (s *sequence) watch(e *order.Entry[turn], goes bool) {
 		v.sequence(s.order)
 	}
 	if o, is := e.Of.(*operation); is && !goes {
-		o.slot.goes(stageHeld)
+		o.slot.Goes(ring.StageHeld)
 	}
 }
 

@@ -1,4 +1,4 @@
-package asyncfile
+package ring
 
 import (
 	"errors"
@@ -7,12 +7,8 @@ import (
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
 
-// ErrBufferLost is in the error of an operation whose kernel context died while
-// it was in flight, and could not be destroyed either: io_getevents(2) and
-// io_destroy(2) are both refused, as by a system call filter that was installed
-// after the Ring was made. What becomes of the operation cannot be known, and the
-// kernel may read or write its buffer at any later time: do not use that again.
-// The library does not, and keeps it from the collector until the process ends.
+// ErrBufferLost is in the error of an operation whose context died while it was in
+// flight, and could not be destroyed: the kernel may use its memory at any later time.
 var ErrBufferLost = errors.New("asyncfile: the kernel kept the operation: its buffer must not be used again")
 
 // A lostMemory is the buffers that a Ring has left to the kernel for good. They
@@ -24,13 +20,13 @@ type lostMemory struct {
 
 // lose leaves the memory of q to the kernel, from which it cannot be taken back.
 // Called with mu held. The slot may then be used again: no event is read any more.
-func (r *Ring) lose(q *request) {
+func (r *Ring) lose(q *Request) {
 	if r.lost == nil {
 		r.lost = new(lostMemory)
 		r.lost.stay()
 	}
-	r.lost.bufs = append(r.lost.bufs, q.plan.buf)
-	r.lost.iovecs = append(r.lost.iovecs, q.plan.iovecs...)
+	r.lost.bufs = append(r.lost.bufs, q.Plan.Buf)
+	r.lost.iovecs = append(r.lost.iovecs, q.Plan.Iovecs...)
 }
 
 // stay keeps l reachable without a goroutine or a variable of the package that

@@ -1,9 +1,9 @@
-package asyncfile
+package ring
 
 import "fmt"
 
 // A checker checks the invariants of one Ring: that each request goes where the
-// drawing in request.go has an arrow, that slots are counted, and that the token has
+// drawing in doc.go has an arrow, that slots are counted, and that the token has
 // one owner. fail is told what was found, and what that means.
 type checker struct{ fail func(meaning, found string) }
 
@@ -11,8 +11,8 @@ func (c *checker) broken(meaning, found string, args ...any) {
 	c.fail(meaning, fmt.Sprintf(found, args...))
 }
 
-// walks checks that the drawing in request.go has an arrow from where q is.
-func (c *checker) walks(q *request, to stage) {
+// walks checks that the drawing in doc.go has an arrow from where q is.
+func (c *checker) walks(q *Request, to Stage) {
 	if from := q.walk.stage; from.next()&(1<<to) == 0 {
 		c.broken("A request is in two places, such as twice in flight: its buffer or its result is someone else's.",
 			"%s, which is %v, is to be %v", q.name(), from, to)
@@ -20,9 +20,9 @@ func (c *checker) walks(q *request, to stage) {
 }
 
 // name names q by what it is for, or, where that is nothing, by its slot.
-func (q *request) name() string {
-	if q.client != nil {
-		return q.client.String()
+func (q *Request) name() string {
+	if q.Client != nil {
+		return q.Client.String()
 	}
 	return fmt.Sprintf("slot %d", q.slot)
 }
