@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // An AsyncFile is an open file whose reads and writes return at once, with a
@@ -34,7 +35,7 @@ type AsyncFile struct {
 	fd   int // valid until osf is closed, which waits for users
 
 	ring        *Ring
-	lane        *lane
+	lane        *ring.Lane
 	releaseRing func() error // gives the Ring back
 	cleanup     runtime.Cleanup
 	aio         bool  // operations go to the kernel context, not to workers
@@ -67,6 +68,9 @@ type AsyncFile struct {
 
 	sequence sequence
 }
+
+// A cacheLine keeps what many processors write off the lines of what they read.
+type cacheLine [64]byte
 
 // closedBit in AsyncFile.users says that Close has begun.
 const closedBit = -1 << 63
@@ -172,11 +176,11 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 		}
 		return futures
 	}
-	var batch requestQueue
+	var batch ring.Requests
 	for i := range ops {
 		f.begin(&call{op: ops[i], to: futures[i]}, &batch)
 	}
-	f.lane.push(batch, lazily)
+	f.lane.Push(batch, ring.Lazily)
 	return futures
 }
 
@@ -192,7 +196,7 @@ func (f *AsyncFile) newFuture(kind OpKind) *Future {
 // carry makes the Future that of an operation of such a kind on file.
 func (f *Future) carry(file *AsyncFile, kind OpKind) {
 	if file.aio {
-		f.carrier, f.writes = file.lane, kind != OpRead && kind != OpReadv
+		f.lane, f.writes = file.lane, kind != OpRead && kind != OpReadv
 	}
 }
 
@@ -237,15 +241,15 @@ func (f *AsyncFile) Close() error {
 	if f.users.Or(closedBit) < 0 {
 		return &fs.PathError{Op: "close", Path: f.name, Err: fs.ErrClosed}
 	}
-	f.lane.count(1)
+	f.ring.core.Count(1)
 	for f.users.Load() != closedBit {
-		f.lane.ask()
+		f.lane.Ask()
 		<-f.drained
 	}
-	f.lane.count(-1)
+	f.ring.core.Count(-1)
 	f.cleanup.Stop()
 	f.unsetDirect()
-	f.lane.release()
+	f.lane.Release()
 	return joined(f.osf.Close(), f.companion.close(), f.releaseRing(), f.lost())
 }
 

@@ -30,29 +30,29 @@ const (
 	cached
 )
 
-// wayOf tells which way q has to go.
-func (f *AsyncFile) wayOf(q *request) way {
+// wayOf tells which way o has to go.
+func (f *AsyncFile) wayOf(o *operation) way {
 	switch {
-	case !f.direct || q.op.Kind.syncs():
+	case !f.direct || o.op.Kind.syncs():
 		return straight
-	case q.op.Kind == OpAppend && f.serial():
+	case o.op.Kind == OpAppend && f.serial():
 		return cached // at an offset that only the kernel knows
-	case q.op.Kind.writes() && !ofWholeBlocks(q.op.Offset, q.want, f.align.Offset):
+	case o.op.Kind.writes() && !ofWholeBlocks(o.op.Offset, o.want, f.align.Offset):
 		return cached
-	case !f.fitsRest(q):
+	case !f.fitsRest(o):
 		return bounced
 	}
 	return straight
 }
 
-// fitsRest reports whether O_DIRECT takes what is left of q as it is.
-func (f *AsyncFile) fitsRest(q *request) bool {
+// fitsRest reports whether O_DIRECT takes what is left of o as it is.
+func (f *AsyncFile) fitsRest(o *operation) bool {
 	if !f.direct {
 		return true
 	}
-	unit := f.unit(q.op.Kind)
-	return ofWholeBlocks(q.op.Offset+int64(q.done), q.want-q.done, unit) &&
-		q.cursor.Aligned(f.align.Memory, unit)
+	unit := f.unit(o.op.Kind)
+	return ofWholeBlocks(o.op.Offset+int64(o.done), o.want-o.done, unit) &&
+		o.cursor.Aligned(f.align.Memory, unit)
 }
 
 // fits reports whether O_DIRECT takes a read of p at off as it is.
@@ -252,33 +252,33 @@ func (c *companion) close() error {
 // flushes the pages before it returns. Where the companion was not ready when the
 // write was let go, nothing direct of this file is in flight, nor begins, before it
 // returns.
-func (f *AsyncFile) performCached(q *request) {
-	done := q.done
+func (f *AsyncFile) performCached(o *operation) {
+	done := o.done
 	if why := f.companion.open(f); why == nil {
-		q.fail(f.write(f.companion.osf, f.companion.fd, q))
+		o.fail(f.write(f.companion.osf, f.companion.fd, o))
 	} else {
-		f.writeAlone(q, why)
+		f.writeAlone(o, why)
 	}
-	n := q.done - done
+	n := o.done - done
 	stats := &f.ring.stats
 	stats.BytesCopied.Add(uint64(n))
-	if n > 0 && !ofWholeBlocks(q.op.Offset, n, f.align.Offset) {
+	if n > 0 && !ofWholeBlocks(o.op.Offset, n, f.align.Offset) {
 		stats.ReadModifyWrites.Add(1)
 	}
-	if e := f.flush(q.op.Offset+int64(done), int64(n)); e != nil && q.err == nil {
-		q.done = done
-		q.fail(e)
+	if e := f.flush(o.op.Offset+int64(done), int64(n)); e != nil && o.err == nil {
+		o.done = done
+		o.fail(e)
 	}
 }
 
-// write writes what is left of q, by an offset or, where only the kernel can place
+// write writes what is left of o, by an offset or, where only the kernel can place
 // an append, by the cursor of osf.
-func (f *AsyncFile) write(osf *os.File, fd int, q *request) error {
-	if q.op.Kind == OpAppend && f.serial() {
-		return appendTo(osf, q)
+func (f *AsyncFile) write(osf *os.File, fd int, o *operation) error {
+	if o.op.Kind == OpAppend && f.serial() {
+		return appendTo(osf, o)
 	}
-	n, err := transfer(osf, fd, q.op.Kind, &q.cursor, q.op.Offset+int64(q.done))
-	q.done += n
+	n, err := transfer(osf, fd, o.op.Kind, &o.cursor, o.op.Offset+int64(o.done))
+	o.done += n
 	return err
 }
 
@@ -290,7 +290,7 @@ const flagTries = 100
 // long, since there is no companion; why says the reason. Who shares the open file
 // with other processes has them write through the page cache meanwhile, which
 // harms nobody. The lock keeps two of these apart.
-func (f *AsyncFile) writeAlone(q *request, why error) {
+func (f *AsyncFile) writeAlone(o *operation, why error) {
 	f.companion.mu.Lock()
 	defer f.companion.mu.Unlock()
 	for try := range flagTries {
@@ -300,16 +300,16 @@ func (f *AsyncFile) writeAlone(q *request, why error) {
 			e = f.companion.setDirect(f.fd, false)
 		}
 		if e != nil {
-			q.fail(f.alignmentError(q, errors.Join(why, e)))
+			o.fail(f.alignmentError(o, errors.Join(why, e)))
 			return
 		}
-		done := q.done
-		err := f.write(f.osf, f.fd, q)
+		done := o.done
+		err := f.write(f.osf, f.fd, o)
 		if direct {
 			f.companion.setDirect(f.fd, true) // the file system took it before
 		}
-		q.fail(err)
-		if q.done > done || !errors.Is(err, syscall.EINVAL) {
+		o.fail(err)
+		if o.done > done || !errors.Is(err, syscall.EINVAL) {
 			return
 		}
 	}
@@ -321,11 +321,11 @@ func (f *AsyncFile) hasDirect() (bool, error) {
 	return flags&aio.ODirect != 0, err
 }
 
-// alignmentError says what of q O_DIRECT does not allow.
-func (f *AsyncFile) alignmentError(q *request, why error) error {
-	e := &AlignmentError{What: "offset", Have: q.op.Offset, Need: f.align.Offset, Err: why}
-	if q.op.Offset%int64(f.align.Offset) == 0 {
-		e.What, e.Have = "length", int64(q.want)
+// alignmentError says what of o O_DIRECT does not allow.
+func (f *AsyncFile) alignmentError(o *operation, why error) error {
+	e := &AlignmentError{What: "offset", Have: o.op.Offset, Need: f.align.Offset, Err: why}
+	if o.op.Offset%int64(f.align.Offset) == 0 {
+		e.What, e.Have = "length", int64(o.want)
 	}
 	return e
 }

@@ -85,7 +85,7 @@ func (r *Ring) String() string {
 	switch {
 	case !r.made():
 		return "Ring(none)"
-	case r.closed.Load():
+	case r.core.Closed():
 		return fmt.Sprintf("Ring(%v, depth %d, closed)", r.Backend(), r.Depth())
 	}
 	return fmt.Sprintf("Ring(%v, depth %d, %d in flight)", r.Backend(), r.Depth(), r.Stats().InFlight)

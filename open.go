@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // blocking says which direct writes block in io_submit.
@@ -144,7 +145,7 @@ func (f *AsyncFile) truncateAtOpen(c *config, info os.FileInfo) (os.FileInfo, er
 type leftBehind struct {
 	raw       syscall.RawConn // keeps the file open until then
 	directSet bool
-	lane      *lane
+	lane      *ring.Lane
 	ring      func() error // gives the Ring back
 }
 
@@ -152,7 +153,7 @@ func (l leftBehind) release() {
 	if l.directSet {
 		l.raw.Control(func(fd uintptr) { aio.SetDirect(int(fd), false) })
 	}
-	l.lane.release()
+	l.lane.Release()
 	go l.ring()
 }
 
@@ -163,8 +164,8 @@ const privateDepth = 16
 func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 	want := capable(info) && (c.backend == BackendAIO || c.backend == BackendAuto && f.direct)
 	f.releaseRing = func() error { return nil }
-	if c.ring != nil && c.ring.closed.Load() {
-		return errRingClosed
+	if c.ring != nil && c.ring.core.Closed() {
+		return ring.ErrClosed
 	}
 	// A pipe's reader may keep an operation waiting for as long as it likes: that
 	// is to hold up no other files, neither for workers nor for slots.
@@ -173,7 +174,7 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 	switch {
 	case c.ring != nil && !alone:
 		f.ring = c.ring
-		if want && c.ring.context == nil {
+		if want && !c.ring.core.OnKernel() {
 			f.reason = c.ring.reason
 			if c.backend == BackendAIO {
 				return errors.Join(invalid("WithRing and BackendAIO: the Ring is on the pool"), c.ring.reason)
@@ -186,13 +187,13 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 		if f.ring, err = newRing(c); err != nil {
 			return err
 		}
-		f.reason, f.releaseRing = f.ring.reason, f.ring.close
+		f.reason, f.releaseRing = f.ring.reason, f.ring.core.Close
 	case alone:
 		c.backend, c.depth = BackendPool, min(c.depth, privateDepth)
 		if f.ring, err = newRing(c); err != nil {
 			return err
 		}
-		f.releaseRing = f.ring.close
+		f.releaseRing = f.ring.core.Close
 	default:
 		shared := &sharedPool
 		if want {
@@ -209,9 +210,9 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 		}
 		f.releaseRing = func() error { shared.release(); return nil }
 	}
-	f.aio = want && f.ring.context != nil
+	f.aio = want && f.ring.core.OnKernel()
 	device, err := aio.Device(f.fd)
-	f.lane = f.ring.laneOf(device, !alone && err == nil)
+	f.lane = f.ring.core.LaneOf(device, !alone && err == nil)
 	return nil
 }
 

@@ -15,9 +15,6 @@ const (
 	defaultWorkers    = 16
 
 	maxWorkers = 4096
-
-	// minQueueDepth is where halving the queue depth ends (see setupContext).
-	minQueueDepth = 8
 )
 
 // A Backend is what carries out operations.

@@ -153,13 +153,13 @@ func TestRingOfFile(t *testing.T) {
 	if err := own.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if !own.ring.closed.Load() {
+	if !own.ring.core.Closed() {
 		t.Error("a file's own Ring is open after its Close")
 	}
 	if err := given.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if ring.closed.Load() {
+	if ring.core.Closed() {
 		t.Error("a given Ring is closed with the file")
 	}
 }

@@ -295,8 +295,8 @@ func (st *story) openFile(text string) error {
 	f.cached.Store(false)
 	f.sequence.resized(kib << 10)
 	if other {
-		f.lane.release()
-		f.lane = st.ring.laneOf(uint64(len(st.files))<<32, true)
+		f.lane.Release()
+		f.lane = st.ring.core.LaneOf(uint64(len(st.files))<<32, true)
 	}
 	st.begins()
 	return nil

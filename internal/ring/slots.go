@@ -1,4 +1,4 @@
-package asyncfile
+package ring
 
 // slots are the requests of a Ring that no operation uses, and who waits for
 // one. Ring.mu guards them.
@@ -10,11 +10,11 @@ package asyncfile
 // several devices, a lane that has its share takes none of the last quarter. So a
 // device that answers nothing never holds all of them.
 type slots struct {
-	free  []*request
+	free  []*Request
 	all   int    // free or taken
 	taken uint64 // so many times was a slot taken
 
-	lanes   []*lane     // the Ring's
+	lanes   []*Lane     // the Ring's
 	waiting int         // in the lines of all lanes
 	tickets uint64      // numbers those who wait
 	spare   *slotWaiter // used before, for who waits next
@@ -28,25 +28,25 @@ type slotLine struct {
 
 // A slotWaiter is a place in a line.
 type slotWaiter struct {
-	lane       *lane
+	lane       *Lane
 	ticket     uint64
-	given      chan *request // has room for one, so that giving never blocks
+	given      chan *Request // has room for one, so that giving never blocks
 	prev, next *slotWaiter
 }
 
-func (s *slots) init(requests []*request) {
+func (s *slots) init(requests []*Request) {
 	s.all = len(requests)
 	s.free = append(s.free, requests...)
 }
 
 // fair reports whether there is a slot that l may have.
-func (s *slots) fair(l *lane) bool {
+func (s *slots) fair(l *Lane) bool {
 	free, lanes := len(s.free), len(s.lanes)
 	return free > 0 && (lanes < 2 || l.line.held < max(1, s.all/lanes) || free > s.all/4)
 }
 
 // take takes a free slot for l, or returns nil.
-func (s *slots) take(l *lane) *request {
+func (s *slots) take(l *Lane) *Request {
 	if l.line.first != nil || !s.fair(l) {
 		return nil
 	}
@@ -54,7 +54,7 @@ func (s *slots) take(l *lane) *request {
 	return s.pop(l)
 }
 
-func (s *slots) pop(l *lane) *request {
+func (s *slots) pop(l *Lane) *Request {
 	last := len(s.free) - 1
 	q := s.free[last]
 	s.free = s.free[:last]
@@ -64,7 +64,7 @@ func (s *slots) pop(l *lane) *request {
 }
 
 // put frees a slot.
-func (s *slots) put(q *request) {
+func (s *slots) put(q *Request) {
 	q.lane.line.held--
 	q.lane = nil
 	s.free = append(s.free, q)
@@ -90,10 +90,10 @@ func (s *slots) serve() {
 }
 
 // enqueue gets in the line of l.
-func (s *slots) enqueue(l *lane) *slotWaiter {
+func (s *slots) enqueue(l *Lane) *slotWaiter {
 	w := s.spare
 	if w == nil {
-		w = &slotWaiter{given: make(chan *request, 1)}
+		w = &slotWaiter{given: make(chan *Request, 1)}
 	} else {
 		s.spare = w.next
 	}
