@@ -63,7 +63,7 @@ func (t *callTrace) enlist(name string) {
 // true that they come after those of the story.
 var ringActors = []struct{ function, name string }{
 	{"(*completer).run", "completer"},
-	{"(*lane).spawn.func1", "sender"},
+	{"(*Lane).sendApart", "sender"},
 	{"(*Pool).work", "worker"},
 }
 
