@@ -64,7 +64,7 @@ func (p *BufferPool) Get() []byte {
 
 // grow returns a new buffer. Where a huge page holds several it has some in store, too.
 func (p *BufferPool) grow() []byte {
-	n := aio.HugePage / p.size
+	n := aio.HugePage / max(p.size, 1)
 	if n < 2 || n > cap(p.idle) {
 		return AlignedBuffer(p.size)
 	}

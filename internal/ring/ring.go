@@ -18,7 +18,6 @@ type Ring struct {
 	context  aio.Context   // nil where there is none
 	eventfd  *aio.EventFD  // nil, unless the completer waits there
 	requests []*Request    // every slot, by index
-	closing  chan struct{} // closed when Close begins
 	closed   atomic.Bool   // written with mu held
 	timeout  time.Duration // of io_getevents
 	workers  int           // the most of a lane
@@ -75,7 +74,6 @@ func New(c Config) *Ring {
 	r := &Ring{
 		context: c.Context,
 		eventfd: c.EventFD,
-		closing: make(chan struct{}),
 		timeout: c.Timeout,
 		workers: c.Workers,
 	}
@@ -123,7 +121,7 @@ func (r *Ring) Close() error {
 		r.mu.Unlock()
 		return ErrClosed
 	}
-	close(r.closing)
+	r.slots.dismiss()
 	r.urge()
 	for len(r.slots.free) < len(r.requests) || r.telling.Load() > 0 {
 		r.returned.Wait()
@@ -170,23 +168,29 @@ func (r *Ring) Acquire(l *Lane, past <-chan struct{}) (*Request, error) {
 	w := r.slots.enqueue(l)
 	r.urge() // with those whose end it waits for
 	r.mu.Unlock()
-	var err error
-	select {
-	case q = <-w.given:
-	case <-r.closing:
-		err = ErrClosed
-	case <-past:
-		err = os.ErrDeadlineExceeded
+	if past == nil { // without a select, which takes as much time again
+		q = <-w.given
+	} else {
+		select {
+		case q = <-w.given:
+		case <-past:
+			r.leave(w)
+			return nil, os.ErrDeadlineExceeded
+		}
 	}
+	r.slots.retire(w)
+	if q == nil {
+		return nil, ErrClosed
+	}
+	return q, nil
+}
+
+// leave ends the wait of w, which has not looked whether it is over.
+func (r *Ring) leave(w *slotWaiter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err != nil {
-		r.slots.leave(w)
-		r.announceReturn()
-		return nil, err
-	}
-	r.slots.accept(w)
-	return q, nil
+	r.slots.leave(w)
+	r.announceReturn()
 }
 
 // TryAcquire takes a free slot for a request of l, if there is one and the Ring

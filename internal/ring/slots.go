@@ -1,5 +1,7 @@
 package ring
 
+import "sync"
+
 // slots are the requests of a Ring that no operation uses, and who waits for
 // one. Ring.mu guards them.
 //
@@ -14,10 +16,10 @@ type slots struct {
 	all   int    // free or taken
 	taken uint64 // so many times was a slot taken
 
-	lanes   []*Lane     // the Ring's
-	waiting int         // in the lines of all lanes
-	tickets uint64      // numbers those who wait
-	spare   *slotWaiter // used before, for who waits next
+	lanes   []*Lane   // the Ring's
+	waiting int       // in the lines of all lanes
+	tickets uint64    // numbers those who wait
+	spare   sync.Pool // of *slotWaiter, whose wait is over
 }
 
 // A slotLine is the slots of one lane, and who waits there for one.
@@ -85,17 +87,16 @@ func (s *slots) serve() {
 			return
 		}
 		s.remove(w)
+		s.taken++
 		w.given <- s.pop(w.lane)
 	}
 }
 
 // enqueue gets in the line of l.
 func (s *slots) enqueue(l *Lane) *slotWaiter {
-	w := s.spare
-	if w == nil {
+	w, ok := s.spare.Get().(*slotWaiter)
+	if !ok {
 		w = &slotWaiter{given: make(chan *Request, 1)}
-	} else {
-		s.spare = w.next
 	}
 	s.tickets++
 	w.lane, w.ticket = l, s.tickets
@@ -110,21 +111,28 @@ func (s *slots) enqueue(l *Lane) *slotWaiter {
 	return w
 }
 
-// leave ends a wait. A slot that was given before goes to who is next.
+// leave ends a wait early. A slot that was given before goes to who is next.
 func (s *slots) leave(w *slotWaiter) {
 	select {
 	case q := <-w.given:
-		s.put(q)
+		if q != nil {
+			s.put(q)
+		}
 	default:
 		s.remove(w)
 	}
 	s.retire(w)
 }
 
-// accept ends a wait for a slot that was given.
-func (s *slots) accept(w *slotWaiter) {
-	s.taken++
-	s.retire(w)
+// dismiss ends all waits, with no slot.
+func (s *slots) dismiss() {
+	for _, l := range s.lanes {
+		for l.line.first != nil {
+			w := l.line.first
+			s.remove(w)
+			w.given <- nil
+		}
+	}
 }
 
 func (s *slots) remove(w *slotWaiter) {
@@ -142,8 +150,8 @@ func (s *slots) remove(w *slotWaiter) {
 	s.waiting--
 }
 
-// retire keeps w, whose wait is over, for another.
+// retire keeps w, whose wait is over, for another. It needs no lock.
 func (s *slots) retire(w *slotWaiter) {
-	w.lane, w.prev, w.next = nil, nil, s.spare
-	s.spare = w
+	w.lane, w.prev, w.next = nil, nil, nil
+	s.spare.Put(w)
 }

@@ -111,7 +111,7 @@ func TestSlotLineIsLeft(t *testing.T) {
 				t.Fatalf("%d left, %d was not served next", leaves, i)
 			}
 			held = <-w.given
-			s.accept(w)
+			s.retire(w)
 		}
 		if lanes[0].line.first != nil || lanes[0].line.last != nil || s.waiting != 0 {
 			t.Errorf("%d left, and the line is not empty", leaves)
@@ -161,7 +161,7 @@ func TestSlotsAtRandom(t *testing.T) {
 				select {
 				case q := <-w.given:
 					held = append(held, q)
-					s.accept(w)
+					s.retire(w)
 					return true
 				default:
 					return false
@@ -173,6 +173,17 @@ func TestSlotsAtRandom(t *testing.T) {
 			}
 			if len(seen) != depth || len(held)+len(s.free) != depth || s.waiting != len(waits) {
 				t.Fatalf("seed %d, step %d: %d held, %d free of %d, %d waiting, not %d", seed, step, len(held), len(s.free), depth, s.waiting, len(waits))
+			}
+			if rnd.IntN(100) == 0 { // all waits end, with nothing; some are left at the same time
+				s.dismiss()
+				for i, w := range waits {
+					if i%2 == 0 {
+						s.leave(w)
+					} else if q := <-w.given; q != nil {
+						t.Fatalf("seed %d, step %d: a wait that was ended has a slot", seed, step)
+					}
+				}
+				waits = waits[:0]
 			}
 			for i, l := range lanes {
 				if l.line.first != nil && s.fair(l) {
