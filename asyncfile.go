@@ -46,6 +46,7 @@ type AsyncFile struct {
 	directReason error         // why not, where it was preferred
 	align        aio.Alignment // of direct I/O; 1 where the file is not direct
 	companion    companion
+	seeker       companion // for DataRanges, whose cursor nobody else uses
 
 	blocks   blocking    // on native AIO
 	refuse   error       // what os.File answers WriteAt with in append mode
@@ -250,7 +251,7 @@ func (f *AsyncFile) Close() error {
 	f.cleanup.Stop()
 	f.unsetDirect()
 	f.lane.Release()
-	return joined(f.osf.Close(), f.companion.close(), f.releaseRing(), f.lost())
+	return joined(f.osf.Close(), f.companion.close(), f.seeker.close(), f.releaseRing(), f.lost())
 }
 
 // ErrUnflushed is in the error of AsyncFile.Close where a Writer was not closed

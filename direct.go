@@ -204,11 +204,12 @@ func (e *AlignmentError) Error() string {
 // Unwrap returns the reasons.
 func (e *AlignmentError) Unwrap() []error { return []error{syscall.EINVAL, e.Err} }
 
-// A companion is the second descriptor of a direct file, without O_DIRECT, for
-// what goes through the page cache. It is opened by the first write that needs
-// it, which is not always possible: the process may have too many open files, or no
-// permission any more, or no /proc. Such a write, and all until one can open it,
-// go through the file's own descriptor, alone on the file.
+// A companion is a second descriptor of a file. That of a direct file is without
+// O_DIRECT, for what goes through the page cache. It is opened by the first write that
+// needs it, which is not always possible: the process may have too many open files, or
+// no permission any more, or no /proc. Such a write, and all until one can open it,
+// go through the file's own descriptor, alone on the file. Any file has another for
+// DataRanges.
 type companion struct {
 	reopen    func(fd int) (int, error)   // aio.Reopen, but in tests
 	setDirect func(fd int, on bool) error // aio.SetDirect, but in tests

@@ -101,6 +101,7 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		drained: make(chan struct{}, 1),
 	}
 	f.companion.reopen, f.companion.setDirect = aio.Reopen, aio.SetDirect
+	f.seeker.reopen = aio.Reopen
 	raw, err := osf.SyscallConn()
 	if err != nil {
 		return nil, err
