@@ -97,3 +97,20 @@ func ExampleAsyncFile_Prefetch() {
 	fmt.Printf("%q, %v\n", data, err)
 	// Output: "data", <nil>
 }
+
+// Replace a small file that says which of the others are valid: old or new, whatever
+// happens.
+func ExampleReplaceFile() {
+	name, remove := tempName()
+	defer remove()
+	for _, table := range []string{"000007.sst", "000008.sst"} {
+		err := asyncfile.ReplaceFile(name, 0o644, func(w *asyncfile.Writer) error {
+			_, err := fmt.Fprintln(w, table)
+			return err
+		})
+		check(err)
+	}
+	data, err := os.ReadFile(name)
+	fmt.Printf("%q, %v\n", data, err)
+	// Output: "000008.sst\n", <nil>
+}

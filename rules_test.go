@@ -28,7 +28,7 @@ import (
 // rooms are the files of the root package, from the top down. A file refers to none
 // of a room above it.
 var rooms = []room{
-	{"the view of a file that os.File has", "copy.go create.go cursor.go deadline.go dirfs.go dup.go file.go format.go rawconn.go"},
+	{"the view of a file that os.File has", "copy.go create.go cursor.go deadline.go dirfs.go dup.go file.go format.go rawconn.go replace.go"},
 	{"what is made of a file's operations", "queue.go reader.go receive.go stream.go writer.go"},
 	{"the file", "asyncfile.go begin.go bounce.go bouncepool.go common.go debug.go direct.go extension.go open.go operation.go perform.go ranges.go resize.go route.go sequence.go verify.go"},
 	{"the Ring", "completer.go ring.go shared.go stats.go"},
