@@ -39,7 +39,7 @@ type AsyncFile struct {
 	releaseRing func() error // gives the Ring back
 	cleanup     runtime.Cleanup
 	aio         bool  // operations go to the kernel context, not to workers
-	reason      error // why not, where BackendAuto looked for it
+	reason      error // why not
 
 	direct       bool
 	directSet    bool          // O_DIRECT was set here, and is to be taken back
@@ -100,8 +100,10 @@ func (f *AsyncFile) Ring() *Ring {
 	return f.ring
 }
 
-// Reason returns why the file is on the pool although BackendAuto looked for
-// native AIO, and nil where it is not so.
+// Reason returns why the file is on the pool, and nil where it is on native AIO. It is
+// for people to read: that the file is buffered, and what to pass; what BackendPool was
+// asked by; that it is a pipe; or what Ring.Reason says, where BackendAuto looked for
+// native AIO and there is none.
 func (f *AsyncFile) Reason() error {
 	if !f.opened() {
 		return os.ErrInvalid

@@ -1225,7 +1225,7 @@ func TestNewKeepsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Name() != osf.Name() || f.Backend() != BackendPool || f.Direct() || f.Reason() != nil {
+	if f.Name() != osf.Name() || f.Backend() != BackendPool || f.Direct() || f.Reason() == nil {
 		t.Errorf("%s on %v, direct %v, %v", f.Name(), f.Backend(), f.Direct(), f.Reason())
 	}
 	if err := f.Close(); err != nil {

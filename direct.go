@@ -74,14 +74,19 @@ func (f *AsyncFile) unit(kind OpKind) int {
 	return f.align.ReadOffset
 }
 
-// setDirect sets O_DIRECT as mode says, and finds out whether it is set and
+// setDirect sets O_DIRECT as c.direct says, and finds out whether it is set and
 // what it asks. Whoever made the file may share the open file, and with it the
 // flag, with others: what is set here takes unsetDirect back.
-func (f *AsyncFile) setDirect(mode DirectMode, info os.FileInfo) error {
+func (f *AsyncFile) setDirect(c *config, info os.FileInfo) error {
+	mode := c.direct
 	flags, err := aio.StatusFlags(f.fd)
 	was := err == nil && aio.ODirect != 0 && flags&aio.ODirect != 0 && capable(info)
 	if mode == DirectOff && !was {
 		return nil
+	}
+	if c.neverDirect && !was {
+		return f.refuseDirect(mode, &fs.PathError{Op: "open", Path: f.name, Err: fmt.Errorf(
+			"asyncfile: ASYNCFILE_DIRECT=never forbids O_DIRECT: unset it, or use DirectPrefer or DirectOff: %w", errors.ErrUnsupported)})
 	}
 	switch {
 	case !capable(info):
@@ -102,10 +107,19 @@ func (f *AsyncFile) setDirect(mode DirectMode, info os.FileInfo) error {
 		return nil
 	}
 	f.unsetDirect()
-	if mode == DirectRequire || was {
-		return f.directError(err, info)
+	if was {
+		mode = DirectRequire // who set it aligns, and relies on it
 	}
-	f.directReason = f.directError(err, info)
+	return f.refuseDirect(mode, f.directError(err, info))
+}
+
+// refuseDirect returns why the file cannot be direct, where it has to be, and keeps it
+// where it need not.
+func (f *AsyncFile) refuseDirect(mode DirectMode, why error) error {
+	if mode == DirectRequire {
+		return why
+	}
+	f.directReason = why
 	return nil
 }
 

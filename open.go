@@ -2,6 +2,7 @@ package asyncfile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
@@ -110,7 +111,7 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		return nil, err
 	}
 	_, f.refuse = osf.WriteAt(nil, 0)
-	if err := f.setDirect(c.direct, info); err != nil {
+	if err := f.setDirect(c, info); err != nil {
 		return nil, err
 	}
 	if err := f.attach(c, info); err != nil {
@@ -171,6 +172,7 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 	// A pipe's reader may keep an operation waiting for as long as it likes: that
 	// is to hold up no other files, neither for workers nor for slots.
 	alone := !capable(info) && !info.IsDir()
+	why := f.whyPool(c.backend, info)
 	var err error
 	switch {
 	case c.ring != nil && !alone:
@@ -212,9 +214,28 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 		f.releaseRing = func() error { shared.release(); return nil }
 	}
 	f.aio = want && f.ring.core.OnKernel()
+	if !f.aio && f.reason == nil {
+		f.reason = why
+	}
 	device, err := aio.Device(f.fd)
 	f.lane = f.ring.core.LaneOf(device, !alone && err == nil)
 	return nil
+}
+
+// whyPool returns why the file goes on the pool with such a backend, what is plainest
+// first.
+func (f *AsyncFile) whyPool(backend Backend, info os.FileInfo) error {
+	switch {
+	case !capable(info):
+		return fmt.Errorf("asyncfile: it is no regular file nor block device (%v), and native AIO has no meaning for others", info.Mode().Type())
+	case backend == BackendPool:
+		return errors.New("asyncfile: WithBackend, or ASYNCFILE_BACKEND, asks for the pool")
+	case f.direct:
+		return errors.New("asyncfile: its Ring was made with BackendPool")
+	case f.directReason != nil:
+		return fmt.Errorf("asyncfile: it is buffered: %w", f.directReason)
+	}
+	return errors.New("asyncfile: it is buffered: pass WithDirect(DirectPrefer)")
 }
 
 // capable reports whether native AIO has a meaning for the file: whether it has
