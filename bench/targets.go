@@ -80,7 +80,7 @@ func (t *targetList) cells() []cell {
 
 // plan returns what the comparisons need.
 func (t *targetList) plan() plan {
-	p := plan{targets: t, cells: t.cells(), contenders: []string{}, rounds: 5, warm: 100 * time.Millisecond, time: time.Second}
+	p := plan{targets: t, cells: t.cells(), contenders: []string{}, rounds: 5, warm: 300 * time.Millisecond, time: time.Second}
 	for _, c := range t.comparisons {
 		for _, e := range []entry{c.entry, c.than} {
 			if e.contender != "" && !contains(p.contenders, e.contender) {
