@@ -149,6 +149,9 @@ func (r *Ring) Lend(how *Lending) (reached bool) {
 	var d *driver
 	sent := false // since the last reap: others may bring more for ever
 	late := false // nothing came for so long that the completer may as well wait
+	if how.Yield && r.seat.state == Waiting {
+		r.yield() // to those that woke with it: who is back first sends what all have submitted
+	}
 	for !how.Until.Reached() && !(how.Yield && r.seat.attends()) {
 		if d == nil {
 			d = r.takeDriver()
@@ -180,6 +183,13 @@ func (r *Ring) Lend(how *Lending) (reached bool) {
 	return reached
 }
 
+// yield lets other goroutines run. Called with mu held, which it releases in between.
+func (r *Ring) yield() {
+	r.mu.Unlock()
+	runtime.Gosched()
+	r.mu.Lock()
+}
+
 // sendOf has sent what is pending on its lanes, as far as it is to be, and reports
 // whether there was any. Called with mu held, which it releases in between.
 func (r *Ring) sendOf(d *driver, how *Lending) (sent bool) {
@@ -195,10 +205,7 @@ func (r *Ring) sendOf(d *driver, how *Lending) (sent bool) {
 		}
 	}
 	if spawned {
-		// It runs next on this processor, and hands it back at once, unless it sleeps.
-		r.mu.Unlock()
-		runtime.Gosched()
-		r.mu.Lock()
+		r.yield() // to it: it runs next on this processor, and hands it back at once, unless it sleeps
 	}
 	return sent || spawned
 }

@@ -15,7 +15,9 @@ import (
 //   - While a sender is inside io_submit, what comes is its next batch.
 //   - While the completer ends what it has reaped, and lets the goroutines that it
 //     woke run, what they submit is the completer's next batch.
-//   - What a goroutine submits before it waits for it goes out when it waits.
+//   - What a goroutine submits before it waits for it goes out when it waits; and
+//     while the completer is in the kernel, a turn later, with what those submit
+//     that were woken with it.
 //
 // A goroutine that submits and does not wait, but computes, leaves its requests to
 // the watchdog; so that this does not happen again, the next promptFor submissions
