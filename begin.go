@@ -1,6 +1,7 @@
 package asyncfile
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"syscall"
@@ -18,6 +19,8 @@ type call struct {
 	// past, if not nil, bounds every wait: the call gives up when it is closed,
 	// and makes no system call that could hang.
 	past <-chan struct{}
+	// until, if not nil, bounds the wait for a slot, and nothing else.
+	until <-chan struct{}
 	// here has the calling goroutine carry the operation out, if nothing is in
 	// its way, since it would only wait for it.
 	here bool
@@ -45,7 +48,7 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 		if q = f.ring.tryAcquire(f.lane); q == nil {
 			f.lane.push(*batch, promptly)
 			*batch = requestQueue{}
-			q, err = f.ring.acquire(f.lane, c.past)
+			q, err = f.ring.acquire(f.lane, cmp.Or(c.past, c.until))
 		}
 	}
 	if q == nil {
