@@ -1,6 +1,7 @@
 package asyncfile_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"fmt"
@@ -60,4 +61,37 @@ func ExampleWithAnyOrder() {
 	}
 	fmt.Println(total)
 	// Output: 65536000
+}
+
+// Package archive/zip reads small pieces, one at a time. With O_DIRECT each would be
+// a wait for the device: here most of them are in memory already.
+func ExampleNewReaderAt() {
+	name, remove := tempName()
+	defer remove()
+	var archive bytes.Buffer
+	w := zip.NewWriter(&archive)
+	entry, err := w.Create("hello.txt")
+	check(err)
+	_, err = entry.Write(bytes.Repeat([]byte("hello, world\n"), 10_000))
+	check(err)
+	check(w.Close())
+	check(os.WriteFile(name, archive.Bytes(), 0o600))
+
+	file, err := asyncfile.Open(name, asyncfile.WithDirect(asyncfile.DirectPrefer))
+	check(err)
+	defer file.Close()
+	ahead, err := asyncfile.NewReaderAt(file)
+	check(err)
+	defer ahead.Close() // before the file
+
+	r, err := zip.NewReader(ahead, ahead.Size())
+	check(err)
+	for _, f := range r.File {
+		content, err := f.Open()
+		check(err)
+		n, err := io.Copy(io.Discard, content)
+		check(err)
+		fmt.Println(f.Name, n)
+	}
+	// Output: hello.txt 130000
 }

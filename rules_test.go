@@ -29,7 +29,7 @@ import (
 // of a room above it.
 var rooms = []room{
 	{"the view of a file that os.File has", "copy.go create.go cursor.go deadline.go dirfs.go dup.go file.go format.go rawconn.go"},
-	{"what is made of a file's operations", "gather.go queue.go reader.go readmany.go receive.go stream.go writer.go"},
+	{"what is made of a file's operations", "gather.go queue.go readahead.go reader.go readerat.go readmany.go receive.go stream.go writer.go"},
 	{"the file", "asyncfile.go begin.go bounce.go direct.go extension.go open.go operation.go perform.go resize.go route.go sequence.go"},
 	{ringRoom, "bouncepool.go completer.go debug.go lane.go lost.go outcome.go reap.go request.go ring.go setup.go shared.go slots.go stats.go submit.go verify.go walk.go watchdog.go"},
 	{"what knows neither", "buffers.go completion.go doc.go future.go op.go options.go"},
@@ -53,6 +53,7 @@ var upward = exceptions{
 	"begin.go to file.go: deadlineable":                          "tells a block device from what can wait for its other end",
 	"open.go to file.go: initView":                               "the view is a part of the AsyncFile",
 	"lost.go to operation.go: op":                                "the caller's memory stays with the kernel",
+	"readerat.go to file.go: File, ReadAt":                       "a read that fits no pattern is one that its caller waits for",
 	"request.go to operation.go: operation":                      "a slot has the memory of the operation that takes it",
 	"request.go to sequence.go: epoch":                           "Syncs wait until the outcome of a write is delivered",
 	"completion.go to asyncfile.go: AsyncFile":                   "Completion.File, which the caller of a Queue wants",
