@@ -17,8 +17,8 @@ const (
 	// maxFresh is how many segments one ReadAt begins.
 	maxFresh = 16
 
-	// nearBy is how many bytes may be left out between two reads of a row: on a disk
-	// they are read as quickly as passed over.
+	// nearBy is how many bytes may be left out between two reads of a row that has gone
+	// on for some time: on a disk they are read as quickly as passed over.
 	nearBy = 32 << 10
 
 	// patternLife is after how many reads that fit others a pattern loses its memory
@@ -90,6 +90,8 @@ type pattern struct {
 	step int64 // from one read to the next, less than 0 downwards; 0 where segments touch
 	at   int64 // where the next read is expected: to begin, or, of a row downwards, to end
 	used uint64
+	run  int   // how well reads have followed it of late; 0 is not at all
+	gap  int64 // what the next read of a row may leave out
 
 	ahead  []*segment // in the order in which they are expected to be used
 	next   int64      // where the next one begins, or, of a row downwards, ends
@@ -121,14 +123,24 @@ func (p *pattern) expects(off int64, n int) bool {
 	case p.step != 0:
 		return off == p.at
 	case p.up:
-		return off >= p.at && off-p.at <= nearBy
+		return off >= p.at && off-p.at <= p.gap
 	}
-	return off+int64(n) <= p.at && p.at-off-int64(n) <= nearBy
+	return off+int64(n) <= p.at && p.at-off-int64(n) <= p.gap
 }
 
-// take takes note of a read that fits, and drops what lies behind it.
-func (p *pattern) take(r *ReaderAt, off int64, n int) {
-	p.used = r.clock
+// take takes note of a read that the pattern expects, or has in memory, and drops what
+// lies behind it. Only while most are in turn it is read ahead of, and further each time:
+// chance hits, of random reads of a small file, are to cause nothing.
+func (p *pattern) take(r *ReaderAt, off int64, n int, inTurn bool) {
+	if r.clock-p.used > patternLife {
+		p.run, p.gap, p.window, p.size = 0, 0, 2, min(p.size, max(2*n, int(r.align)))
+	}
+	p.used, p.gap = r.clock, min(max(2*p.gap, int64(n)), nearBy)
+	if p.run = min(p.run+2, 8); !inTurn {
+		if p.run = (p.run - 2) / 2; p.step != 0 {
+			return
+		}
+	}
 	switch {
 	case p.step > 0:
 		p.at = max(p.at, off+p.step)
@@ -153,8 +165,10 @@ func (p *pattern) take(r *ReaderAt, off int64, n int) {
 			break
 		}
 		r.drop(p)
-		p.window *= 2
-		if p.step == 0 {
+		if p.run > 0 {
+			p.window *= 2
+		}
+		if p.run > 0 && p.step == 0 {
 			p.size = min(2*p.size, r.block)
 		}
 	}
@@ -203,7 +217,7 @@ func (p *pattern) extend(r *ReaderAt, fresh []*segment) []*segment {
 		}
 	}
 	p.window = min(p.window, max(2, r.memory/r.block/live))
-	for len(p.ahead) < p.window && len(fresh) < cap(fresh) {
+	for p.run > 0 && len(p.ahead) < p.window && len(fresh) < cap(fresh) {
 		s := p.plan(r)
 		if s == nil {
 			break
@@ -267,11 +281,11 @@ func (r *ReaderAt) expect(off int64, n int, fresh []*segment) (*segment, []*segm
 		return nil, nil, errReaderAtClosed
 	}
 	r.clock++
-	p := r.patternOf(off, n)
+	p, inTurn := r.patternOf(off, n)
 	if p == nil {
 		return nil, nil, nil
 	}
-	p.take(r, off, n)
+	p.take(r, off, n, inTurn)
 	fresh = p.extend(r, fresh)
 	s := r.find(off)
 	if s != nil {
@@ -281,36 +295,35 @@ func (r *ReaderAt) expect(off int64, n int, fresh []*segment) (*segment, []*segm
 }
 
 // patternOf returns the pattern that a read belongs to, the first in the list from then
-// on, or nil.
-func (r *ReaderAt) patternOf(off int64, n int) *pattern {
+// on, or nil; and whether the read is its next, not one that it has in memory.
+func (r *ReaderAt) patternOf(off int64, n int) (p *pattern, inTurn bool) {
 	i := slices.IndexFunc(r.patterns, func(p *pattern) bool { return p.expects(off, n) })
-	if i < 0 { // out of turn, but in memory
+	if inTurn = i >= 0; !inTurn {
 		i = slices.IndexFunc(r.patterns, func(p *pattern) bool { return p.find(off) != nil })
 	}
 	if i >= 0 {
 		p := r.patterns[i]
 		copy(r.patterns[1:i+1], r.patterns[:i])
 		r.patterns[0] = p
-		return p
+		return p, inTurn
 	}
-	p := r.discover(off, n)
-	if p == nil {
+	if p = r.discover(off, n); p == nil {
 		r.recent[r.clock%recentReads] = recentRead{off, n}
-		return nil
+		return nil, false
 	}
 	if len(r.patterns) == maxPatterns {
 		last := r.patterns[maxPatterns-1]
 		if r.retire(last); len(last.ahead) > 0 {
-			return nil
+			return nil, false
 		}
 		r.patterns = r.patterns[:maxPatterns-1]
 	}
 	r.patterns = slices.Insert(r.patterns, 0, p)
+	p.used = r.clock
 	if p.step != 0 {
-		p.used = r.clock
-		return nil // not before it has come true
+		return nil, false // not before it has come true
 	}
-	return p
+	return p, true
 }
 
 // discover returns the pattern that a read makes together with recent ones, or nil:
@@ -329,7 +342,9 @@ func (r *ReaderAt) discover(off int64, n int) *pattern {
 				continue
 			}
 			if max(step, -step) <= int64(n)+nearBy {
-				return r.newRow(step > 0, off, n)
+				p := r.newRow(step > 0, off, n)
+				p.gap = max(step, -step)
+				return p
 			}
 			return &pattern{up: step > 0, step: step, at: off + step, next: off + 2*step, size: n, window: 2}
 		}

@@ -134,6 +134,9 @@ var patternTests = []patternTest{
 	{"four rows in turn", func(i int) (int64, int) {
 		return int64(i%4)<<20 + int64(i/4)*4096, rowOf(i, 4096)
 	}, 12, 80},
+	{"at random", func(i int) (int64, int) {
+		return rand.New(rand.NewPCG(1, uint64(i))).Int64N(patternSize/4096) * 4096, rowOf(i, 4096)
+	}, 1024, 1100},
 	{"no pattern", func(i int) (int64, int) { return int64(i) * int64(i) * 7777 % patternSize, rowOf(i, 4096) }, 1024, 1024},
 }
 
