@@ -39,6 +39,10 @@ func TestStrings(t *testing.T) {
 		{f, `AsyncFile("da\nta", pool)`},
 		{&AsyncFile{name: "x", ring: &Ring{}, direct: true, aio: true}, `AsyncFile("x", aio, direct)`},
 		{&Reader{file: f, end: 10, rest: p[:3]}, `Reader("da\nta" at 7)`},
+		{Range{4096, 512}, "512 bytes at 4096"},
+		{&Chunk{Range{4096, 512}, 3, p[:100]}, "Chunk(3, 100 of 512 bytes at 4096)"},
+		{&ReaderAt{file: f, taken: 512}, `ReaderAt("da\nta", 512 bytes ahead)`},
+		{&ReaderAt{file: f, taken: 512, closed: true}, `ReaderAt("da\nta", closed)`},
 		{&Writer{file: f, next: 10, filled: 3, cur: p}, `Writer("da\nta" at 13)`},
 	} {
 		for _, verb := range []string{"%v", "%+v", "%s"} {

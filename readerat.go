@@ -58,6 +58,9 @@ func NewReaderAt(f *AsyncFile, opts ...StreamOption) (*ReaderAt, error) {
 
 var errNoReaderAt = invalid("a ReaderAt that nothing made: use one of NewReaderAt")
 
+// made reports whether NewReaderAt made r.
+func (r *ReaderAt) made() bool { return r != nil && r.file != nil }
+
 // Size returns the size of the file, in bytes, when the ReaderAt was made.
 func (r *ReaderAt) Size() int64 {
 	if r == nil {
@@ -71,7 +74,7 @@ func (r *ReaderAt) Size() int64 {
 // reads just that, by reading it again. After Close it answers fs.ErrClosed. Like any
 // other operation on the file, it waits while the Ring's queue is full.
 func (r *ReaderAt) ReadAt(p []byte, off int64) (n int, err error) {
-	if r == nil || r.file == nil {
+	if !r.made() {
 		return 0, errNoReaderAt
 	}
 	if len(p) == 0 || off < 0 {
@@ -119,7 +122,7 @@ func (r *ReaderAt) pin(off int64) *segment {
 // Close waits for what is being read ahead, and gives the memory back. It leaves the
 // file open. ReadAt returns fs.ErrClosed afterwards, and so does a second Close.
 func (r *ReaderAt) Close() error {
-	if r == nil || r.file == nil {
+	if !r.made() {
 		return errNoReaderAt
 	}
 	r.mu.Lock()

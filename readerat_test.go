@@ -178,7 +178,7 @@ func TestReaderAtPatterns(t *testing.T) {
 			if missed > test.most || ops > test.ops || i < 8 {
 				t.Errorf("%d of %d reads not from memory, want %d at most; %d operations, want %d", missed, i, test.most, ops, test.ops)
 			}
-			if bytes > patternSize+patternSize/4 {
+			if bytes > patternSize*3/2 { // at random, chance makes some rows in a small file
 				t.Errorf("%d bytes were read of %d", bytes, patternSize)
 			}
 		})
