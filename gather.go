@@ -101,16 +101,19 @@ type gathering struct {
 }
 
 func newGathering(ctx context.Context, f *AsyncFile, c *readManyConfig, yield func(Chunk, error) bool) *gathering {
-	look, end := context.WithCancel(context.Background())
-	end()
-	g := &gathering{readManyConfig: c, file: f, ctx: ctx, yield: yield, look: look}
-	// Twice the places: one may be taken still while its completion is received.
-	g.queue = NewQueue(2 * g.maxInFlight())
-	g.received = make([]Completion, g.maxInFlight())
+	depth := min(c.depth, f.ring.Depth())
+	g, _ := f.gatherings.Get().(*gathering)
+	if g == nil || len(g.received) != depth {
+		look, end := context.WithCancel(context.Background())
+		end()
+		// Twice the places: one may be taken still while its completion is received.
+		g = &gathering{queue: NewQueue(2 * depth), received: make([]Completion, depth), look: look}
+	}
+	g.readManyConfig, g.file, g.ctx, g.yield = c, f, ctx, yield
 	return g
 }
 
-func (g *gathering) maxInFlight() int { return min(g.depth, g.file.ring.Depth()) }
+func (g *gathering) maxInFlight() int { return len(g.received) }
 
 // add takes the next Range. Like all methods that return a bool it reports false
 // where the loop is over.
@@ -197,7 +200,7 @@ func (g *gathering) flush() bool {
 func (g *gathering) hasRoom(r *mergedRead) bool {
 	most, first := g.maxInFlight(), g.line.first
 	return g.inFlight < most &&
-		(g.held == 0 || g.held+r.charge <= g.memory) &&
+		(g.held == 0 || r.charge <= g.memory-g.held) &&
 		(g.reads < 2*most || first == nil || !first.ended)
 }
 
@@ -319,6 +322,7 @@ func (g *gathering) finish() {
 }
 
 // leave waits for what is in flight, as long as ctx lives, and gives the memory back.
+// Where nothing is left in flight what there is of it serves the next loop.
 func (g *gathering) leave() {
 	for g.inFlight > 0 {
 		if g.receive(g.ctx) != nil {
@@ -328,5 +332,11 @@ func (g *gathering) leave() {
 	}
 	for r := g.line.pop(); r != nil; r = g.line.pop() {
 		g.recycle(r)
+	}
+	if g.inFlight == 0 {
+		f := g.file
+		clear(g.received)
+		*g = gathering{queue: g.queue, received: g.received, look: g.look, idle: g.idle}
+		f.gatherings.Put(g)
 	}
 }

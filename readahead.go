@@ -35,6 +35,9 @@ type segment struct {
 	pins     atomic.Int32 // calls that copy from it; taken with ReaderAt.mu held
 }
 
+// takes returns how many bytes of memory the segment takes.
+func (s *segment) takes() int64 { return int64(bounceSize(int(s.to - s.from))) }
+
 // begin begins to read the segment, unless somebody has.
 func (s *segment) begin(f *AsyncFile) {
 	s.once.Do(func() {
@@ -136,10 +139,10 @@ func (p *pattern) take(r *ReaderAt, off int64, n int, inTurn bool) {
 		p.run, p.gap, p.window, p.size = 0, 0, 2, min(p.size, max(2*n, int(r.align)))
 	}
 	p.used, p.gap = r.clock, min(max(2*p.gap, int64(n)), nearBy)
-	if p.run = min(p.run+2, 8); !inTurn {
-		if p.run = (p.run - 2) / 2; p.step != 0 {
-			return
-		}
+	if inTurn {
+		p.run = min(p.run+2, 8)
+	} else if p.run /= 2; p.step != 0 {
+		return
 	}
 	switch {
 	case p.step > 0:
@@ -177,7 +180,7 @@ func (p *pattern) take(r *ReaderAt, off int64, n int, inTurn bool) {
 // drop forgets the first segment of p, which is done.
 func (r *ReaderAt) drop(p *pattern) {
 	s := p.ahead[0]
-	r.taken -= bounceSize(int(s.to - s.from))
+	r.taken -= s.takes()
 	s.free(r.file)
 	p.ahead = slices.Delete(p.ahead, 0, 1)
 }
@@ -216,7 +219,7 @@ func (p *pattern) extend(r *ReaderAt, fresh []*segment) []*segment {
 			live++
 		}
 	}
-	p.window = min(p.window, max(2, r.memory/r.block/live))
+	p.window = min(p.window, max(2, int(r.memory/int64(r.block))/live))
 	for p.run > 0 && len(p.ahead) < p.window && len(fresh) < cap(fresh) {
 		s := p.plan(r)
 		if s == nil {
@@ -226,7 +229,7 @@ func (p *pattern) extend(r *ReaderAt, fresh []*segment) []*segment {
 			p.skip(other)
 			continue
 		}
-		if !r.reserve(bounceSize(int(s.to - s.from))) {
+		if !r.reserve(s.takes()) {
 			break
 		}
 		p.skip(s)
@@ -238,7 +241,7 @@ func (p *pattern) extend(r *ReaderAt, fresh []*segment) []*segment {
 
 // reserve takes n bytes of the memory, if need be from patterns that are not used
 // any more.
-func (r *ReaderAt) reserve(n int) bool {
+func (r *ReaderAt) reserve(n int64) bool {
 	for i := len(r.patterns) - 1; i >= 0 && r.taken+n > r.memory; i-- {
 		r.retire(r.patterns[i])
 	}

@@ -14,7 +14,8 @@ import (
 // Patterns are reads one behind the other, or with up to 32 KiB between them, in
 // either direction; and reads at equal distances. Up to 32 are followed at the same
 // time, so readers of several parts do not disturb each other. All other reads go to
-// the file as they are.
+// the file as they are, and so do those of goroutines that take turns at one row and
+// overtake each other.
 //
 // It is for files that do not change meanwhile: what was read ahead is as old as that.
 // It is safe for concurrent use. One that is dropped without Close leaves nothing
@@ -23,12 +24,12 @@ type ReaderAt struct {
 	file   *AsyncFile
 	size   int64 // of the file; nothing is read ahead beyond it
 	block  int   // bytes of a segment, at most
-	memory int   // bytes of all segments, at most
+	memory int64 // bytes of all segments, at most
 	align  int64 // segments begin and end at multiples of it
 
 	mu     sync.Mutex
 	closed bool
-	taken  int    // of memory
+	taken  int64  // of memory
 	clock  uint64 // counts the calls of ReadAt
 	recent [recentReads]recentRead
 	// patterns are those that are followed, the one used last first.
@@ -51,7 +52,7 @@ func NewReaderAt(f *AsyncFile, opts ...StreamOption) (*ReaderAt, error) {
 		file:   f,
 		size:   f.size(),
 		block:  max(c.block/align, 1) * align,
-		memory: c.block * c.depth,
+		memory: int64(c.block) * int64(c.depth),
 		align:  int64(align),
 	}, nil
 }
