@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // recheckPeriod is how often a submitter that waits for a place looks whether a
@@ -53,9 +55,9 @@ type Queue struct {
 	_       cacheLine
 
 	mu        sync.Mutex
-	reclaimed int64       // places of received completions that were freed again
-	recheck   *time.Timer // runs while a submitter waits
-	asked     []*Ring     // that it is counted with
+	reclaimed int64        // places of received completions that were freed again
+	recheck   *time.Timer  // runs while a submitter waits
+	asked     []*ring.Ring // that it is counted with
 }
 
 // NewQueue returns a Queue with depth places; depth is at least 1. A lesser one
@@ -113,7 +115,7 @@ func (q *Queue) submit(f *AsyncFile, op Op, tag any, until <-chan struct{}) erro
 		q.ask()
 	}
 	f.submit(&call{op: op, to: q, tag: tag, haste: h, until: until})
-	if h == lazily && q.pulling.Load() > 0 { // one came, and may have found nothing to send
+	if h == ring.Lazily && q.pulling.Load() > 0 { // one came, and may have found nothing to send
 		q.urge()
 	}
 	return nil
@@ -121,16 +123,16 @@ func (q *Queue) submit(f *AsyncFile, op Op, tag any, until <-chan struct{}) erro
 
 // haste says how soon a submission has to go out. While completions wait in the
 // channel their receiver is at work, and is going to submit more.
-func (q *Queue) haste() haste {
+func (q *Queue) haste() ring.Haste {
 	switch {
 	case q.pulling.Load() > 0:
-		return promptly
+		return ring.Promptly
 	case q.pulled():
-		return lazily
+		return ring.Lazily
 	case len(q.ready) > 0:
-		return together
+		return ring.Together
 	}
-	return promptly
+	return ring.Promptly
 }
 
 // made reports whether NewQueue made q.

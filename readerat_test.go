@@ -208,7 +208,7 @@ func TestReaderAtGoesAhead(t *testing.T) {
 			wantReadAt(s.T, r, content, int64(i)*1000, 1000)
 			s.inNoTime("what is read ahead", func() {
 				s.settle()
-				if got := s.state(); got.pending > 0 || got.inFlight > 0 {
+				if got := s.state(); got.Pending > 0 || got.InFlight > 0 {
 					s.Errorf("after read %d: %+v", i, got)
 				}
 			})

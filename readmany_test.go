@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // wantChunk checks a chunk against what a bytes.Reader of the same content answers.
@@ -263,8 +264,8 @@ func TestReadManyHungDevice(t *testing.T) {
 					op.Complete()
 				}
 				s.pass()
-				if got := s.state(); got.inFlight != 0 || got.pending != 0 || s.ring.asks.Load() != 0 {
-					s.Errorf("at the end %+v, %d asks", got, s.ring.asks.Load())
+				if got := s.state(); got.InFlight != 0 || got.Pending != 0 || got.Asks != 0 {
+					s.Errorf("at the end %+v, %d asks", got, got.Asks)
 				}
 				for _, future := range others {
 					future.Wait()
@@ -317,7 +318,7 @@ func TestReadManyBounds(t *testing.T) {
 						if n != 12 {
 							s.Errorf("%d chunks", n)
 						}
-					case <-time.After(watchPeriod):
+					case <-time.After(ring.WatchPeriod):
 					}
 				}
 				if most != bound.most {
@@ -475,7 +476,7 @@ func TestReadManyKeepsTheDeviceBusy(t *testing.T) {
 	inBubble(t, depth, func(s *scripted) {
 		for c := range s.direct.ReadMany(s.Context(), slices.Values(slices.Repeat([]Range{{0, 10}}, 100)), WithMaxMerge(0)) {
 			if c.Index > 0 && c.Index < 90 {
-				if n := s.state().pending; n >= depth/4 {
+				if n := s.state().Pending; n >= depth/4 {
 					s.Errorf("at chunk %d %d reads have not been sent", c.Index, n)
 				}
 			}
