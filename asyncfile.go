@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -64,6 +65,8 @@ type AsyncFile struct {
 	_     cacheLine    // what is above is mostly read
 	users atomic.Int64 // operations begun and not ended; negative once closed
 	_     cacheLine
+
+	gatherings sync.Pool // of *gathering, for the next ReadMany
 
 	unflushed atomic.Int64 // bytes that Writers took and nobody knows to be in the file
 

@@ -1,6 +1,7 @@
 package asyncfile
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"syscall"
@@ -19,6 +20,8 @@ type call struct {
 	// past, if not nil, bounds every wait: the call gives up when it is closed,
 	// and makes no system call that could hang.
 	past <-chan struct{}
+	// until, if not nil, bounds the wait for a slot, and nothing else.
+	until <-chan struct{}
 	// here has the calling goroutine carry the operation out, if nothing is in
 	// its way, since it would only wait for it.
 	here bool
@@ -46,7 +49,7 @@ func (f *AsyncFile) begin(c *call, batch *ring.Requests) {
 		if slot = f.ring.core.TryAcquire(f.lane); slot == nil {
 			f.lane.Push(*batch, ring.Promptly)
 			*batch = ring.Requests{}
-			slot, err = f.ring.core.Acquire(f.lane, c.past)
+			slot, err = f.ring.core.Acquire(f.lane, cmp.Or(c.past, c.until))
 		}
 	}
 	if slot == nil {

@@ -230,10 +230,11 @@ func TestBouncePool(t *testing.T) {
 	var pool bouncePool
 	for n, want := range map[int]int{
 		1: 4 << 10, 4 << 10: 4 << 10, 4<<10 + 1: 8 << 10, 8 << 10: 8 << 10, 8<<10 + 1: 16 << 10, 64 << 10: 64 << 10,
-		64<<10 + 1: 128 << 10, maxBounce/2 + 1: maxBounce, maxBounce: maxBounce, maxBounce + 1: maxBounce + 1,
+		64<<10 + 1: 128 << 10, maxBounce/2 + 1: maxBounce, maxBounce: maxBounce, maxBounce + 1: 2 * maxBounce,
+		maxPooled: maxPooled, maxPooled + 1: maxPooled + 1,
 	} {
 		reused := false
-		for range 100 { // under the race detector a sync.Pool drops some
+		for range max(3, min(100, maxPooled/4/n)) { // under the race detector a sync.Pool drops some
 			b := pool.get(n)
 			if len(b) != n || cap(b) != want || !aio.IsAligned(b, bufferAlign) {
 				t.Fatalf("get(%d) has %d bytes of %d, want %d", n, len(b), cap(b), want)
@@ -243,7 +244,7 @@ func TestBouncePool(t *testing.T) {
 			reused = reused || first(b) == first(c)
 			pool.put(c)
 		}
-		if reused != (want <= maxBounce) {
+		if reused != (want <= maxPooled) {
 			t.Errorf("what get(%d) gave is used again: %v", n, reused)
 		}
 	}

@@ -84,6 +84,8 @@
 // before a direct one appends: direct reads across that end may fail with EIO.
 //
 // [Reader] and [Writer] stream a file with several blocks in flight.
+// [AsyncFile.ReadMany] reads many ranges in one loop. A [ReaderAt] reads ahead for who
+// reads in small pieces, one at a time.
 //
 // # Buffers
 //

@@ -141,3 +141,24 @@ func (w *Writer) String() string {
 	}
 	return fmt.Sprintf("Writer(%q at %d)", w.file.name, w.Offset())
 }
+
+// String describes the Range, as "512 bytes at 8192".
+func (r Range) String() string { return fmt.Sprintf("%d bytes at %d", r.Length, r.Offset) }
+
+// String describes the Chunk, as "Chunk(3, 100 of 512 bytes at 8192)".
+func (c Chunk) String() string {
+	return fmt.Sprintf("Chunk(%d, %d of %v)", c.Index, len(c.Data), c.Range)
+}
+
+// String describes the ReaderAt, as `ReaderAt("data", 524288 bytes ahead)`.
+func (r *ReaderAt) String() string {
+	if !r.made() {
+		return "ReaderAt(none)"
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return fmt.Sprintf("ReaderAt(%q, closed)", r.file.name)
+	}
+	return fmt.Sprintf("ReaderAt(%q, %d bytes ahead)", r.file.name, r.taken)
+}

@@ -91,7 +91,11 @@ func (q *Queue) WriteAt(f *AsyncFile, p []byte, off int64, tag any) error {
 }
 
 // Submit begins any operation, as ReadAt begins to read.
-func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
+func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error { return q.submit(f, op, tag, nil) }
+
+// submit is Submit for a caller that waits for a slot of the Ring only until a channel
+// is closed. What becomes of that, the completion tells.
+func (q *Queue) submit(f *AsyncFile, op Op, tag any, until <-chan struct{}) error {
 	switch {
 	case !q.made():
 		return errNoQueue
@@ -102,7 +106,7 @@ func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
 		return err
 	}
 	if !f.aio {
-		f.submit(&call{op: op, to: q, tag: tag})
+		f.submit(&call{op: op, to: q, tag: tag, until: until})
 		return nil
 	}
 	q.extend(f.lane)
@@ -110,7 +114,7 @@ func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
 	if !q.asking.Load() && (q.parked.Load() > 0 || !q.pulled()) {
 		q.ask()
 	}
-	f.submit(&call{op: op, to: q, tag: tag, haste: h})
+	f.submit(&call{op: op, to: q, tag: tag, haste: h, until: until})
 	if h == ring.Lazily && q.pulling.Load() > 0 { // one came, and may have found nothing to send
 		q.urge()
 	}

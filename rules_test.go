@@ -29,7 +29,7 @@ import (
 // of a room above it.
 var rooms = []room{
 	{"the view of a file that os.File has", "copy.go create.go cursor.go deadline.go dirfs.go dup.go file.go format.go rawconn.go replace.go"},
-	{"what is made of a file's operations", "queue.go reader.go receive.go stream.go writer.go"},
+	{"what is made of a file's operations", "gather.go queue.go readahead.go reader.go readerat.go readmany.go receive.go stream.go writer.go"},
 	{"the file", "asyncfile.go begin.go bounce.go bouncepool.go common.go debug.go direct.go extension.go open.go operation.go perform.go ranges.go resize.go route.go sequence.go verify.go"},
 	{"the Ring", "completer.go ring.go shared.go stats.go"},
 	{"what knows neither", "buffers.go completion.go doc.go future.go op.go options.go"},
@@ -43,6 +43,7 @@ var upward = exceptions{
 	"perform.go to file.go: cursor":            "likewise",
 	"begin.go to file.go: deadlineable":        "tells a block device from what can wait for its other end",
 	"open.go to file.go: initView":             "the view is a part of the AsyncFile",
+	"readerat.go to file.go: File, ReadAt":     "a read that fits no pattern is one that its caller waits for",
 	"completion.go to asyncfile.go: AsyncFile": "Completion.File, which the caller of a Queue wants",
 	"options.go to ring.go: Ring, lent":        "WithRing",
 }
