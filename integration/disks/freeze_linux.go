@@ -23,7 +23,7 @@ func Freeze(t testing.TB, dir string) (thaw func()) {
 	if _, err := exec.LookPath("fsfreeze"); err != nil {
 		Unable(t, "%v", err)
 	}
-	thaw = guard(t, `timeout `+frozenAtMost+` cat; mountpoint -q "$0" && fsfreeze --unfreeze "$0"`, dir)
+	thaw = Guard(t, `timeout `+frozenAtMost+` cat; mountpoint -q "$0" && fsfreeze --unfreeze "$0"`, dir)
 	if out, err := exec.Command("fsfreeze", "--freeze", dir).CombinedOutput(); err != nil {
 		Unable(t, "fsfreeze %s: %v: %s", dir, err, out)
 	}

@@ -33,7 +33,7 @@ func badDevice(t *testing.T) string {
 	if err := os.Truncate(image, deviceSize); err != nil {
 		t.Fatal(err)
 	}
-	device := disks.FS{Name: "device"}.LoopOn(t, image)
+	device, _ := disks.Attach(t, image)
 	// A loop device takes a short write for a whole one. So no request may be half
 	// good.
 	limit := filepath.Join("/sys/block", filepath.Base(device), "queue/max_sectors_kb")
@@ -133,12 +133,11 @@ func TestDeviceReadFails(t *testing.T) {
 	if _, err := os.Stat("/dev/shm"); err != nil {
 		disks.Unable(t, "%v", err)
 	}
-	fs := disks.FS{Name: "device", Size: deviceSize}
 	image := filepath.Join(disks.FS{Name: "tmpfs", Size: 2 * deviceSize}.Mount(t), "image")
 	if err := os.WriteFile(image, stretch(0, deviceSize, old), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	name := fs.LoopOn(t, image)
+	name, _ := disks.Attach(t, image)
 	if err := os.Truncate(image, goodSize); err != nil { // under the device
 		t.Fatal(err)
 	}
