@@ -67,14 +67,18 @@ func (fs FS) Mount(t testing.TB) string {
 		t.Fatal(err)
 	}
 	if fs.Mkfs == nil {
-		fs.mountOn(t, target, "-t", fs.Name, "-o", fmt.Sprintf("size=%d", fs.Size), fs.Name)
+		if _, err := fs.mountOn(t, target, "-t", fs.Name, "-o", fmt.Sprintf("size=%d", fs.Size), fs.Name); err != nil {
+			Unable(t, "%v", err)
+		}
 		return target
 	}
 	device, detach := fs.attach(t)
 	// With its last user, which the mount is from here on, the device goes.
 	defer detach()
 	fs.Format(t, device)
-	fs.mountDevice(t, device, target)
+	if _, err := fs.mountDevice(t, device, target); err != nil {
+		Unable(t, "%v", err)
+	}
 	if fs.Name != "overlay" {
 		return target
 	}
@@ -84,7 +88,10 @@ func (fs FS) Mount(t testing.TB) string {
 		}
 	}
 	merged := filepath.Join(target, "merged")
-	fs.mountOn(t, merged, "-t", "overlay", "-o", fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", target), "overlay")
+	layers := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", target)
+	if _, err := fs.mountOn(t, merged, "-t", "overlay", "-o", layers, "overlay"); err != nil {
+		Unable(t, "%v", err)
+	}
 	return merged
 }
 
@@ -98,16 +105,17 @@ func (fs FS) Format(t testing.TB, device string) {
 
 // MountDevice mounts the file system that Format has made on a device, until
 // unmount is called or the test ends.
-func (fs FS) MountDevice(t testing.TB, device string) (dir string, unmount func()) {
+func (fs FS) MountDevice(t testing.TB, device string) (dir string, unmount func(), err error) {
 	t.Helper()
 	target := filepath.Join(t.TempDir(), fs.Name)
 	if err := os.Mkdir(target, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return target, fs.mountDevice(t, device, target)
+	unmount, err = fs.mountDevice(t, device, target)
+	return target, unmount, err
 }
 
-func (fs FS) mountDevice(t testing.TB, device, target string) (unmount func()) {
+func (fs FS) mountDevice(t testing.TB, device, target string) (unmount func(), err error) {
 	t.Helper()
 	if fs.Options != "" {
 		return fs.mountOn(t, target, "-o", fs.Options, device)
@@ -180,11 +188,11 @@ const cleared = `await; if mountpoint -q "$0"; then fsfreeze --unfreeze "$0"; um
 
 // mountOn runs mount with args and target, and umount when it is called or at the
 // end.
-func (fs FS) mountOn(t testing.TB, target string, args ...string) (unmount func()) {
+func (fs FS) mountOn(t testing.TB, target string, args ...string) (unmount func(), err error) {
 	t.Helper()
 	over := Guard(t, cleared, target)
 	if out, err := exec.Command("mount", append(args, target)...).CombinedOutput(); err != nil {
-		Unable(t, "mount of %s: %v: %s", fs.Name, err, out)
+		return nil, fmt.Errorf("mount of %s: %w: %s", fs.Name, err, out)
 	}
 	unmount = sync.OnceFunc(func() {
 		if out, err := exec.Command("umount", target).CombinedOutput(); err != nil {
@@ -193,5 +201,5 @@ func (fs FS) mountOn(t testing.TB, target string, args ...string) (unmount func(
 		over()
 	})
 	t.Cleanup(unmount)
-	return unmount
+	return unmount, nil
 }
