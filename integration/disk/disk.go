@@ -63,9 +63,15 @@ func (d *Disk) Attach() {
 	// With --direct-io the device's requests come as they are, many at a time.
 	d.Device, d.Detach = disks.Attach(d.t, d.image, "--direct-io=on", "--sector-size", fmt.Sprint(d.sector))
 	// A loop device takes a short write for a whole one. So none of its requests may
-	// come here in parts.
-	limit := filepath.Join("/sys/block", filepath.Base(d.Device), "queue/max_sectors_kb")
-	if err := os.WriteFile(limit, []byte(fmt.Sprint(maxTransfer/2>>10)), 0); err != nil {
+	// come here in parts. And none is to fail because it was merged with another.
+	d.setQueue("max_sectors_kb", maxTransfer/2>>10)
+	d.setQueue("nomerges", 2)
+}
+
+func (d *Disk) setQueue(attribute string, value int) {
+	d.t.Helper()
+	name := filepath.Join("/sys/block", filepath.Base(d.Device), "queue", attribute)
+	if err := os.WriteFile(name, []byte(fmt.Sprint(value)), 0); err != nil {
 		d.t.Fatal(err)
 	}
 }

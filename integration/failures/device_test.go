@@ -51,14 +51,7 @@ func badDevice(t *testing.T) string {
 // TestDeviceFails writes to a device across where it begins to fail.
 func TestDeviceFails(t *testing.T) {
 	name := badDevice(t)
-	for _, ring := range []struct {
-		name string
-		opts []asyncfile.Option
-	}{
-		{"AIO", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendAIO)}},
-		{"AIO with an eventfd", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendAIO), asyncfile.WithWaitMode(asyncfile.WaitEventFD)}},
-		{"the pool", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendPool)}},
-	} {
+	for _, ring := range ringKinds {
 		on, err := asyncfile.NewRing(ring.opts...)
 		if err != nil {
 			t.Fatal(err)
