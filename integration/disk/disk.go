@@ -13,9 +13,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -52,7 +55,8 @@ func New(t testing.TB, size int64, sector int, seed uint64) *Disk {
 	t.Helper()
 	d := &Disk{t: t, sector: int64(sector), random: rand.New(rand.NewPCG(seed, 0)), off: make(chan struct{})}
 	d.now, d.platter = newMemory(t, size), newMemory(t, size)
-	d.image = filepath.Join(serve(t, &shelf{d: d}, &d.Faults), imageName)
+	name := fmt.Sprintf("disk-%x.img", rand.Uint64()) // by which it is known among all loop devices
+	d.image = filepath.Join(serve(t, &shelf{d: d, name: name}, &d.Faults), name)
 	d.Attach()
 	return d
 }
@@ -61,11 +65,35 @@ func New(t testing.TB, size int64, sector int, seed uint64) *Disk {
 func (d *Disk) Attach() {
 	d.t.Helper()
 	// With --direct-io the device's requests come as they are, many at a time.
-	d.Device, d.Detach = disks.Attach(d.t, d.image, "--direct-io=on", "--sector-size", fmt.Sprint(d.sector))
+	device, detach := disks.Attach(d.t, d.image, "--direct-io=on", "--sector-size", fmt.Sprint(d.sector))
+	d.Device = device
+	d.Detach = sync.OnceFunc(func() {
+		detach()
+		d.awaitReleased(device)
+	})
+	d.t.Cleanup(d.Detach)
 	// A loop device takes a short write for a whole one. So none of its requests may
 	// come here in parts. And none is to fail because it was merged with another.
 	d.setQueue("max_sectors_kb", maxTransfer/2>>10)
 	d.setQueue("nomerges", 2)
+}
+
+// awaitReleased waits until nobody has the device any more. A process that came to
+// a mount namespace of its own (unshare(1)) while a file system was mounted keeps
+// that for as long as it lives; and a file system that is still there is not mounted
+// a second time as from nothing.
+func (d *Disk) awaitReleased(device string) {
+	d.t.Helper()
+	name := filepath.Join("/sys/block", filepath.Base(device), "loop/backing_file")
+	was, err := os.ReadFile(name)
+	for end := time.Now().Add(time.Minute); err == nil && strings.Contains(string(was), filepath.Base(d.image)); {
+		if time.Now().After(end) {
+			d.t.Errorf("%s is still in use", device)
+			return
+		}
+		runtime.Gosched()
+		was, err = os.ReadFile(name)
+	}
 }
 
 func (d *Disk) setQueue(attribute string, value int) {
@@ -86,16 +114,15 @@ func (d *Disk) Pull() {
 	d.Inject(nil)
 }
 
-const imageName = "image"
-
 // A shelf is the folder that the image is in.
 type shelf struct {
 	fs.Inode
-	d *Disk
+	d    *Disk
+	name string
 }
 
 func (s *shelf) OnAdd(ctx context.Context) {
-	s.AddChild(imageName, s.NewPersistentInode(ctx, &image{d: s.d}, fs.StableAttr{Mode: syscall.S_IFREG}), false)
+	s.AddChild(s.name, s.NewPersistentInode(ctx, &image{d: s.d}, fs.StableAttr{Mode: syscall.S_IFREG}), false)
 }
 
 // An image is the disk as the file that the loop device has.
