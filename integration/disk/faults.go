@@ -24,7 +24,6 @@ type Request struct {
 	Offset int64  // in bytes
 	Length int    // likewise
 	Data   []byte // of a Write, valid during the call of the Rule
-	Serial int64  // counts the requests from 1
 }
 
 // Overlaps reports whether r reads or writes any of the n bytes at off.
@@ -92,7 +91,6 @@ type Faults struct {
 	changed sync.Cond // rule is another
 	rule    Rule
 	held    int
-	serial  int64
 	counts  [kinds]int
 }
 
@@ -124,8 +122,6 @@ func (f *Faults) Count(k Kind) int {
 // meet returns what becomes of r, after all waits.
 func (f *Faults) meet(r Request) Fault {
 	f.mu.Lock()
-	f.serial++
-	r.Serial = f.serial
 	f.counts[r.Kind]++
 	fault := f.ask(&r)
 	for fault.Hang {
