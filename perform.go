@@ -134,7 +134,9 @@ func (f *AsyncFile) performAppend(o *operation) {
 	o.fail(appendTo(f.osf, o))
 }
 
-// appendTo appends with write(2) on osf, and sets Offset to where the data went.
+// appendTo appends with write(2) on osf, and sets Offset to where the data went. If
+// that cannot be told it fails, whatever was written: lseek(2) answers EIO where XFS
+// has shut down (xfs_file_llseek, fs/xfs/xfs_file.c).
 func appendTo(osf *os.File, o *operation) error {
 	if f := o.file; osf == f.osf && !f.seekless {
 		n, at, err := f.view.cursor.append(o.op.Buf[o.done:])
@@ -143,8 +145,12 @@ func appendTo(osf *os.File, o *operation) error {
 		return unwrapped(err)
 	}
 	n, err := osf.Write(o.op.Buf[o.done:])
-	if end, e := osf.Seek(0, io.SeekCurrent); e == nil {
+	end, e := osf.Seek(0, io.SeekCurrent)
+	switch {
+	case e == nil:
 		o.op.Offset = end - int64(n) - int64(o.done)
+	case err == nil && !o.file.seekless:
+		err = e
 	}
 	o.done += o.cursor.Skip(n)
 	return unwrapped(err)
