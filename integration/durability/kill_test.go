@@ -80,6 +80,10 @@ func killed(t *testing.T, r *rand.Rand, dir string, broken breach) (records int,
 			waiting = false
 		}
 	}
-	l.kill(t)
-	return l.count(), l.missing(filepath.Dir(dir))
+	l.kill(t, func(line string) {
+		if _, err := l.take(line); err != nil {
+			problems = append(problems, err.Error())
+		}
+	})
+	return l.count(), append(problems, l.missing(filepath.Dir(dir))...)
 }

@@ -113,12 +113,12 @@ func (l *life) take(line string) (more bool, err error) {
 	return true, errors.Join(err, err2)
 }
 
-// kill ends the child. What it had said counts.
-func (l *life) kill(t *testing.T) {
+// kill ends the child, and passes on what it had said.
+func (l *life) kill(t *testing.T, last func(line string)) {
 	t.Helper()
 	l.cmd.Process.Kill()
 	for line := range l.lines {
-		l.take(line) // an error that comes of the end is none
+		last(line)
 	}
 	err := l.cmd.Wait()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != -1 {
@@ -151,8 +151,8 @@ func (l *life) missing(dir string) (problems []string) {
 			}
 			got := make([]byte, len(want))
 			if n, err := f.ReadAt(got, off); err != nil || !bytes.Equal(got, want) {
-				problems = append(problems, fmt.Sprintf("%v: record %d of %d bytes at %d was reported as durable and is not there: %d bytes, %v",
-					j, i, len(want), off, n, err))
+				problems = append(problems, fmt.Sprintf("%v: record %d of %d bytes at %d was reported as durable and is not there: %d bytes, %v; %s",
+					j, i, len(want), off, n, err, difference(got, want)))
 			}
 		}
 		f.Close()
@@ -193,4 +193,21 @@ func seeded(t *testing.T) (*rand.Rand, uint64) {
 		}
 	})
 	return rand.New(rand.NewPCG(seed, 0)), seed
+}
+
+// difference tells where two records differ, in sectors.
+func difference(got, want []byte) string {
+	var runs []string
+	for at := 0; at < len(want); at += 512 {
+		end := min(at+512, len(want))
+		if bytes.Equal(got[at:end], want[at:end]) {
+			continue
+		}
+		what := "others"
+		if len(bytes.Trim(got[at:end], "\x00")) == 0 {
+			what = "zeros"
+		}
+		runs = append(runs, fmt.Sprintf("%d: %s", at, what))
+	}
+	return fmt.Sprint(runs)
 }

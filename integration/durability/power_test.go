@@ -47,9 +47,13 @@ func (m *machine) live(t *testing.T, broken breach) (problems []string) {
 	m.disk.Inject(m.fate())
 	off := m.disk.Off()
 	l.start(t)
+	// What is said without power does not count: nobody would be there to hear it.
 	for alive := true; alive; {
 		select {
 		case line := <-l.lines:
+			if dark(off) {
+				break
+			}
 			more, err := l.take(line)
 			if err != nil && !dark(off) {
 				t.Fatalf("with power: %v", err)
@@ -60,14 +64,16 @@ func (m *machine) live(t *testing.T, broken breach) (problems []string) {
 		}
 	}
 	m.disk.Cut()
-	l.kill(t)
+	l.kill(t, func(string) {})
 	if err := m.reboot(t); err != nil {
 		return []string{err.Error()}
 	}
 	m.records += l.count()
 	problems = l.missing(m.dir)
 	if m.last != nil {
-		problems = append(problems, m.last.missing(m.dir)...)
+		for _, problem := range m.last.missing(m.dir) {
+			problems = append(problems, "of the life before: "+problem)
+		}
 		if err := os.RemoveAll(filepath.Join(m.dir, filepath.Base(m.last.Dir))); err != nil {
 			problems = append(problems, err.Error())
 		}
