@@ -197,17 +197,19 @@ func seeded(t *testing.T) (*rand.Rand, uint64) {
 
 // difference tells where two records differ, in sectors.
 func difference(got, want []byte) string {
-	var runs []string
-	for at := 0; at < len(want); at += 512 {
-		end := min(at+512, len(want))
-		if bytes.Equal(got[at:end], want[at:end]) {
+	const sector = 512
+	first, last, count, zeros := -1, -1, 0, 0
+	for at := 0; at < len(want); at += sector {
+		p := got[at:min(at+sector, len(got))]
+		if bytes.Equal(p, want[at:at+len(p)]) {
 			continue
 		}
-		what := "others"
-		if len(bytes.Trim(got[at:end], "\x00")) == 0 {
-			what = "zeros"
+		if last = at / sector; first < 0 {
+			first = last
 		}
-		runs = append(runs, fmt.Sprintf("%d: %s", at, what))
+		if count++; len(bytes.Trim(p, "\x00")) == 0 {
+			zeros++
+		}
 	}
-	return fmt.Sprint(runs)
+	return fmt.Sprintf("%d sectors from %d to %d differ, of which %d are zeros", count, first, last, zeros)
 }

@@ -193,28 +193,33 @@ func shootAt(t *testing.T, r *rand.Rand, d *disk.Disk, sector int64, ring *async
 	fates := strike(r, sector)
 	d.Inject(rule(fates))
 	defer d.Inject(nil)
-	var together, odd, hung []*shot
+	var all, together, odd, hung []*shot
 	for place := range int64(stretches) {
-		if s := aim(r, place, fates); s.odd() {
+		s := aim(r, place, fates)
+		all = append(all, s)
+		switch _, may := s.meets(); {
+		case may && s.bad.hang:
+			hung = append(hung, s)
+		case s.odd():
 			odd = append(odd, s)
-		} else {
+		default:
 			together = append(together, s)
+		}
+		if !s.odd() {
 			s.future = f.Submit(s.op)[0]
 		}
 	}
-	check := func(s *shot) {
-		if _, may := s.meets(); may && s.bad.hang {
-			hung = append(hung, s)
-		} else {
-			s.check(t)
-		}
-	}
 	for _, s := range together {
-		check(s)
+		s.check(t)
 	}
-	for _, s := range odd {
+	for _, s := range odd { // alone, since they share failures
 		s.future = f.Submit(s.op)[0]
-		check(s)
+		s.check(t)
+	}
+	for _, s := range hung { // these do not fail
+		if s.odd() {
+			s.future = f.Submit(s.op)[0]
+		}
 	}
 	for _, s := range hung {
 		if must, _ := s.meets(); must {
@@ -231,7 +236,7 @@ func shootAt(t *testing.T, r *rand.Rand, d *disk.Disk, sector int64, ring *async
 	if _, err := plain.ReadAt(image, 0); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range append(together, odd...) {
+	for _, s := range all {
 		s.left(t, image)
 	}
 }
