@@ -31,7 +31,7 @@ var rooms = []room{
 	{"the view of a file that os.File has", "copy.go create.go cursor.go deadline.go dirfs.go dup.go file.go format.go rawconn.go replace.go"},
 	{"what is made of a file's operations", "gather.go queue.go readahead.go reader.go readerat.go readmany.go receive.go stream.go writer.go"},
 	{"the file", "asyncfile.go begin.go bounce.go bouncepool.go common.go debug.go direct.go extension.go open.go operation.go perform.go ranges.go resize.go route.go sequence.go verify.go"},
-	{"the Ring", "completer.go ring.go shared.go stats.go"},
+	{"the Ring", "call.go completer.go ring.go shared.go stats.go"},
 	{"what knows neither", "buffers.go completion.go doc.go future.go op.go options.go"},
 }
 

@@ -25,6 +25,7 @@ type Stats struct {
 	Offloaded      uint64 // times that a worker carried out or submitted an operation, or took its result
 	Inline         uint64 // operations that the caller carried out: the page cache had the data, or the file is in memory
 	Errors         uint64 // operations that ended with an error other than io.EOF
+	Calls          uint64 // functions of Ring.Go and Call that have ended; they count nowhere else
 
 	BytesRead    uint64
 	BytesWritten uint64
@@ -45,6 +46,7 @@ type counters struct {
 	BytesRead, BytesWritten atomic.Uint64
 
 	ShortTransfers, Inline atomic.Uint64
+	Calls                  atomic.Uint64
 
 	BouncedReads, BouncedWrites   atomic.Uint64
 	ReadModifyWrites, BytesCopied atomic.Uint64
@@ -83,6 +85,7 @@ func (r *Ring) Stats() Stats {
 		Offloaded:      core.Offloaded,
 		Inline:         s.Inline.Load(),
 		Errors:         s.Errors.Load() + core.Done.Failed,
+		Calls:          s.Calls.Load(),
 		BytesRead:      s.BytesRead.Load() + core.Done.Read,
 		BytesWritten:   s.BytesWritten.Load() + core.Done.Written,
 

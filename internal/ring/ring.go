@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/workers"
 )
 
 // A Ring carries out requests: at most its queue depth at once, on one kernel
@@ -21,6 +22,7 @@ type Ring struct {
 	closed   atomic.Bool   // written with mu held
 	timeout  time.Duration // of io_getevents
 	workers  int           // the most of a lane
+	callers  *workers.Pool // of Go
 	observed bool          // there is a checker, or an observer: see walk.go
 	checker  *checker
 	observer Observer
@@ -38,9 +40,10 @@ type Ring struct {
 	// across a system call that may block, nor while a result is delivered.
 	mu       sync.Mutex
 	slots    slots
-	returned *sync.Cond // signalled when no slot is in use
+	returned *sync.Cond // signalled when the Ring is idle
 
 	lanes    []*Lane
+	calls    int        // of Go that have not ended
 	inFlight int        // given to io_submit and not yet reaped
 	entering int        // those of them that io_submit has not answered for yet
 	inside   int        // goroutines in io_submit
@@ -76,6 +79,7 @@ func New(c Config) *Ring {
 		eventfd: c.EventFD,
 		timeout: c.Timeout,
 		workers: c.Workers,
+		callers: workers.New(c.Workers),
 	}
 	r.outside, r.returned = sync.NewCond(&r.mu), sync.NewCond(&r.mu)
 	r.requests = make([]*Request, c.Depth)
@@ -123,7 +127,7 @@ func (r *Ring) Close() error {
 	}
 	r.slots.dismiss()
 	r.urge()
-	for len(r.slots.free) < len(r.requests) || r.telling.Load() > 0 {
+	for !r.idle() {
 		r.returned.Wait()
 	}
 	if r.checker != nil {
@@ -227,10 +231,15 @@ func (r *Ring) told(n int) {
 	}
 }
 
-// announceReturn tells Close when no slot is in use and every outcome is
-// delivered. Called with mu held.
+// announceReturn tells Close when no slot is in use, every outcome is delivered
+// and every call has ended. Called with mu held.
 func (r *Ring) announceReturn() {
-	if r.closed.Load() && len(r.slots.free) == len(r.requests) && r.telling.Load() == 0 {
+	if r.closed.Load() && r.idle() {
 		r.returned.Broadcast()
 	}
+}
+
+// idle reports whether there is nothing that Close waits for. Called with mu held.
+func (r *Ring) idle() bool {
+	return len(r.slots.free) == len(r.requests) && r.telling.Load() == 0 && r.calls == 0
 }

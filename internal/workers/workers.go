@@ -43,11 +43,19 @@ func (p *Pool) Go(j Job) {
 	}
 }
 
-// work runs jobs until none waits.
+// work runs jobs until none waits. Where a job ends the goroutine (runtime.Goexit)
+// another takes its place.
 func (p *Pool) work() {
+	idle := false
+	defer func() {
+		if !idle {
+			go p.run()
+		}
+	}()
 	for {
 		j := p.next()
 		if j == nil {
+			idle = true
 			return
 		}
 		j.Run()

@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,4 +83,19 @@ func TestGoAllocatesNothing(t *testing.T) {
 	if got > 0 {
 		t.Fatalf("%v allocations a job, want 0", got)
 	}
+}
+
+// TestGoexit: a job that ends its goroutine leaves the pool as many as before.
+func TestGoexit(t *testing.T) {
+	const max = 2
+	p := New(max)
+	for range 5 * max {
+		p.Go(job(runtime.Goexit))
+	}
+	var meet sync.WaitGroup // of as many as may run at once
+	meet.Add(max)
+	for range max {
+		p.Go(job(func() { meet.Done(); meet.Wait() }))
+	}
+	meet.Wait()
 }
