@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
+	"github.com/seed-39be8cca/asyncfile/internal/seam"
 )
 
 // An AsyncFile is an open file whose reads and writes return at once, with a
@@ -34,6 +35,8 @@ type AsyncFile struct {
 	osf  *os.File
 	name string
 	fd   int // valid until osf is closed, which waits for users
+
+	kernel seam.File // makes the system calls on the contents; nil, but in tests: the running one does
 
 	ring        *Ring
 	lane        *ring.Lane
@@ -256,7 +259,7 @@ func (f *AsyncFile) Close() error {
 	f.cleanup.Stop()
 	f.unsetDirect()
 	f.lane.Release()
-	return joined(f.osf.Close(), f.companion.close(), f.seeker.close(), f.releaseRing(), f.lost())
+	return joined(f.leaveKernel(), f.osf.Close(), f.companion.close(), f.seeker.close(), f.releaseRing(), f.lost())
 }
 
 // ErrUnflushed is in the error of AsyncFile.Close where a Writer was not closed

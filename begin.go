@@ -128,7 +128,7 @@ func (f *AsyncFile) answer(c *call, want int64, result *Completion) bool {
 		_, result.Err = f.osf.ReadAt(nil, op.Offset)
 		return true
 	}
-	if f.direct || f.aio || c.past != nil || want > maxInline {
+	if f.direct || f.aio || c.past != nil || want > maxInline || f.kernel != nil {
 		return false
 	}
 	return (op.Kind == OpRead || f.inMemory) && f.answerCached(op, result)

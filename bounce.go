@@ -67,12 +67,8 @@ func (o *operation) dropBounce() {
 // performBounced carries the request out with ordinary system calls on the
 // calling goroutine.
 func (f *AsyncFile) performBounced(o *operation) {
-	call := aio.Pread
-	if o.op.Kind.writes() {
-		call = aio.Pwrite
-	}
 	for planned := f.makePlan(o); planned; {
-		n, err := call(f.fd, o.slot.Plan.Buf, o.slot.Plan.Off)
+		n, err := transferOne(f, f.osf, f.fd, o.op.Kind, o.slot.Plan.Buf, o.slot.Plan.Off)
 		planned = f.proceed(o, int64(n), err) == ring.Again
 	}
 }

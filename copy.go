@@ -116,11 +116,11 @@ func (f *File) WriteTo(w io.Writer) (n int64, err error) {
 // kernelReads reports whether the kernel may read at the cursor by itself: nothing
 // is to be aligned, no deadline is to be kept, and no Append borrows the cursor.
 func (f *File) kernelReads() bool {
-	return f.onDisk() && !f.async.direct && !f.cursor.appends && f.readUntil.wait() == nil
+	return f.onDisk() && f.plain() && !f.cursor.appends && f.readUntil.wait() == nil
 }
 
 func (f *File) kernelWrites() bool {
-	return f.onDisk() && !f.async.direct && !f.cursor.appends && f.writeUntil.wait() == nil
+	return f.onDisk() && f.plain() && !f.cursor.appends && f.writeUntil.wait() == nil
 }
 
 // A kernelSource is a file from which the kernel can copy.

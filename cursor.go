@@ -76,17 +76,17 @@ func (c *cursor) seek(offset int64, whence int) (int64, error) {
 	return c.osf.Seek(offset, whence)
 }
 
-// append writes p to a file in append mode, whatever else happens at the cursor,
+// append writes p to f, which is in append mode, whatever else happens at the cursor,
 // which stays where it is, and returns where in the file p went: only the cursor
 // tells.
-func (c *cursor) append(p []byte) (n int, at int64, err error) {
+func (c *cursor) append(f *AsyncFile, p []byte) (n int, at int64, err error) {
 	c.kernel.Lock()
 	defer c.kernel.Unlock()
 	was, err := c.osf.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return 0, 0, err
 	}
-	n, err = c.osf.Write(p)
+	n, err = f.appendBy(c.osf, p)
 	end, e := c.osf.Seek(0, io.SeekCurrent)
 	if e == nil {
 		at = end - int64(n)

@@ -292,7 +292,7 @@ func (f *AsyncFile) write(osf *os.File, fd int, o *operation) error {
 	if o.op.Kind == OpAppend && f.serial() {
 		return appendTo(osf, o)
 	}
-	n, err := transfer(osf, fd, o.op.Kind, &o.cursor, o.op.Offset+int64(o.done))
+	n, err := transfer(f, osf, fd, o.op.Kind, &o.cursor, o.op.Offset+int64(o.done))
 	o.done += n
 	return err
 }

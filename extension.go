@@ -87,7 +87,7 @@ func (f *AsyncFile) allocate(run byteRange) error {
 	if err := aio.Reserve(f.fd, run.from, run.to-run.from); err != nil {
 		return err
 	}
-	return aio.Allocate(f.fd, run.from, run.to-run.from) // only the size is left to change
+	return f.allocateRange(run.from, run.to-run.from) // only the size is left to change
 }
 
 // A cutBack is an operation that failed behind an extension of the file, and ends

@@ -65,6 +65,10 @@ func (f *File) onDisk() bool { return f != nil && f.deadlineable }
 // library to transfer any bytes but aligned ones.
 func (f *File) direct() bool { return f.Async().Direct() }
 
+// plain reports whether a call may go to the os.File beneath as it is: nothing is to be
+// aligned, and the running kernel is the one that is to answer it.
+func (f *File) plain() bool { return !f.opened() || !f.async.direct && f.async.kernel == nil }
+
 // opened reports whether f is neither nil nor the zero File.
 func (f *File) opened() bool { return f != nil && f.async != nil }
 
@@ -94,7 +98,7 @@ func (f *File) Read(b []byte) (n int, err error) {
 		return f.os().Read(b)
 	}
 	past := f.readUntil.wait()
-	plain := past == nil && !f.async.direct
+	plain := past == nil && f.plain()
 	c := &f.cursor
 	if !c.take(reading|moving, plain, past) {
 		return 0, f.async.timeout(OpRead)
@@ -110,7 +114,7 @@ func (f *File) Read(b []byte) (n int, err error) {
 // it returns fewer, and io.EOF.
 func (f *File) ReadAt(b []byte, off int64) (n int, err error) {
 	past := f.readPast()
-	if past == nil && !f.direct() && f.refused(OpRead) == nil {
+	if past == nil && f.plain() && f.refused(OpRead) == nil {
 		return f.os().ReadAt(b, off)
 	}
 	return f.transfer(Op{Kind: OpRead, Buf: b, Offset: off}, past)
@@ -126,7 +130,7 @@ func (f *File) Write(b []byte) (n int, err error) {
 		return f.os().Write(b)
 	}
 	past := f.writeUntil.wait()
-	plain := past == nil && !f.async.direct
+	plain := past == nil && f.plain()
 	c := &f.cursor
 	if !c.take(writing|moving, plain, past) {
 		return 0, f.async.timeout(OpWrite)
@@ -147,7 +151,7 @@ func (f *File) WriteString(s string) (n int, err error) {
 	if !f.onDisk() {
 		return f.os().WriteString(s)
 	}
-	if f.async.direct || f.writeUntil.wait() != nil {
+	if !f.plain() || f.writeUntil.wait() != nil {
 		return f.Write([]byte(s))
 	}
 	c := &f.cursor
@@ -161,7 +165,7 @@ func (f *File) WriteString(s string) (n int, err error) {
 // O_APPEND.
 func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
 	past := f.writePast()
-	if past == nil && !f.direct() && f.noneAbandoned() && f.refused(OpWrite) == nil {
+	if past == nil && f.plain() && f.noneAbandoned() && f.refused(OpWrite) == nil {
 		return f.os().WriteAt(b, off)
 	}
 	return f.transfer(Op{Kind: OpWrite, Buf: b, Offset: off}, past)
@@ -180,7 +184,7 @@ func (f *File) Sync() error {
 		_, err := f.async.await(f.async.startUntil(Op{Kind: OpSync}, past), OpSync, past)
 		return err
 	}
-	if f.opened() && f.async.busy() {
+	if f.opened() && (f.async.busy() || f.async.kernel != nil) {
 		_, err := f.async.Sync().Wait()
 		return err
 	}
@@ -272,7 +276,7 @@ func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
 	if op.Kind.writes() && f != nil {
 		f.abandoned.wait(op.Offset, op.Offset+int64(len(op.Buf)), nil)
 	}
-	if f.direct() && len(op.Buf) > 0 && !refused {
+	if !f.plain() && len(op.Buf) > 0 && !refused {
 		return f.async.transferShared(op)
 	}
 	if op.Kind.writes() {

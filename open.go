@@ -119,7 +119,11 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		return nil, err
 	}
 	f.directSet = f.directSet && !c.keepDirect
-	if info, err = f.truncateAtOpen(c, info); err != nil {
+	if err = f.joinKernel(info); err == nil {
+		info, err = f.truncateAtOpen(c, info)
+	}
+	if err != nil {
+		f.leaveKernel()
 		f.unsetDirect()
 		f.releaseRing()
 		return nil, err
@@ -137,7 +141,7 @@ func (f *AsyncFile) truncateAtOpen(c *config, info os.FileInfo) (os.FileInfo, er
 	if !c.truncate || !info.Mode().IsRegular() || c.absent && info.Size() == 0 {
 		return info, nil
 	}
-	if err := f.osf.Truncate(0); err != nil {
+	if err := f.setSize(0); err != nil {
 		return nil, &fs.PathError{Op: "open", Path: f.name, Err: errors.Unwrap(err)}
 	}
 	return f.osf.Stat()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/seam"
 )
 
 const (
@@ -101,6 +102,7 @@ type config struct {
 	truncate    bool                                 // the file is to be truncated, as O_TRUNC has it
 	absent      bool                                 // there was none
 	setup       func(depth int) (aio.Context, error) // aio.Setup, but in tests
+	kernel      *seam.Kernel                         // nil, but in tests
 	errs        []error
 }
 

@@ -37,6 +37,9 @@ func (f *AsyncFile) performInline(op *Op) (int, error) {
 }
 
 func (f *AsyncFile) performSync(kind OpKind) error {
+	if f.kernel != nil {
+		return f.pathError(kind, unwrapped(f.kernel.Sync()))
+	}
 	if kind == OpDatasync {
 		err := aio.Fdatasync(f.fd)
 		if !errors.Is(err, errors.ErrUnsupported) {
@@ -49,7 +52,7 @@ func (f *AsyncFile) performSync(kind OpKind) error {
 // transfer reads or writes what is left of c at off, and returns how many bytes
 // that was and why not all.
 func (f *AsyncFile) transfer(kind OpKind, c *vec.Cursor, off int64) (n int, err error) {
-	n, err = transfer(f.osf, f.fd, kind, c, off)
+	n, err = transfer(f, f.osf, f.fd, kind, c, off)
 	if f.direct && !kind.writes() && n > 0 && errors.Is(err, syscall.EINVAL) &&
 		(off+int64(n))%int64(f.align.ReadOffset) != 0 {
 		// A direct read that stopped inside a block stopped at the end of the
@@ -59,18 +62,18 @@ func (f *AsyncFile) transfer(kind OpKind, c *vec.Cursor, off int64) (n int, err 
 	return n, err
 }
 
-// transfer reads or writes what is left of c at off, with as few system calls as
+// transfer reads or writes what is left of c at off, by a descriptor of f, with as few system calls as
 // there are short transfers. Unlike os.File.WriteAt it tells also of a write that
 // failed how much of it is in the file.
-func transfer(osf *os.File, fd int, kind OpKind, c *vec.Cursor, off int64) (n int, err error) {
+func transfer(f *AsyncFile, osf *os.File, fd int, kind OpKind, c *vec.Cursor, off int64) (n int, err error) {
 	var bufs [][]byte
 	for c.Left() > 0 {
 		var m int
 		if head := c.Head(); int64(len(head)) == c.Left() {
-			m, err = transferOne(osf, fd, kind, head, off+int64(n))
+			m, err = transferOne(f, osf, fd, kind, head, off+int64(n))
 		} else {
 			bufs, _ = c.AppendBuffers(bufs[:0], 1)
-			m, err = transferMany(osf, fd, kind, bufs, off+int64(n))
+			m, err = transferMany(f, osf, fd, kind, bufs, off+int64(n))
 		}
 		n += c.Skip(m)
 		if err == nil && m == 0 {
@@ -85,7 +88,10 @@ func transfer(osf *os.File, fd int, kind OpKind, c *vec.Cursor, off int64) (n in
 	return n, nil
 }
 
-func transferOne(osf *os.File, fd int, kind OpKind, p []byte, off int64) (n int, err error) {
+func transferOne(f *AsyncFile, osf *os.File, fd int, kind OpKind, p []byte, off int64) (n int, err error) {
+	if f.kernel != nil {
+		return transferThrough(f.kernel, kind, [][]byte{p}, off)
+	}
 	if kind.writes() {
 		n, err = aio.Pwrite(fd, p, off)
 	} else {
@@ -102,13 +108,16 @@ func transferOne(osf *os.File, fd int, kind OpKind, p []byte, off int64) (n int,
 	return n, unwrapped(err)
 }
 
-func transferMany(osf *os.File, fd int, kind OpKind, bufs [][]byte, off int64) (n int, err error) {
+func transferMany(f *AsyncFile, osf *os.File, fd int, kind OpKind, bufs [][]byte, off int64) (n int, err error) {
+	if f.kernel != nil {
+		return transferThrough(f.kernel, kind, bufs, off)
+	}
 	call := aio.Preadv
 	if kind.writes() {
 		call = aio.Pwritev
 	}
 	if n, err = call(fd, bufs, off); errors.Is(err, errors.ErrUnsupported) && n == 0 {
-		return transferOne(osf, fd, kind, bufs[0], off)
+		return transferOne(f, osf, fd, kind, bufs[0], off)
 	}
 	return n, err
 }
@@ -138,18 +147,19 @@ func (f *AsyncFile) performAppend(o *operation) {
 // that cannot be told it fails, whatever was written: lseek(2) answers EIO where XFS
 // has shut down (xfs_file_llseek, fs/xfs/xfs_file.c).
 func appendTo(osf *os.File, o *operation) error {
-	if f := o.file; osf == f.osf && !f.seekless {
-		n, at, err := f.view.cursor.append(o.op.Buf[o.done:])
+	f := o.file
+	if osf == f.osf && !f.seekless {
+		n, at, err := f.view.cursor.append(f, o.op.Buf[o.done:])
 		o.op.Offset = at - int64(o.done)
 		o.done += o.cursor.Skip(n)
 		return unwrapped(err)
 	}
-	n, err := osf.Write(o.op.Buf[o.done:])
+	n, err := f.appendBy(osf, o.op.Buf[o.done:])
 	end, e := osf.Seek(0, io.SeekCurrent)
 	switch {
 	case e == nil:
 		o.op.Offset = end - int64(n) - int64(o.done)
-	case err == nil && !o.file.seekless:
+	case err == nil && !f.seekless:
 		err = e
 	}
 	o.done += o.cursor.Skip(n)

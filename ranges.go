@@ -23,7 +23,7 @@ import (
 // submitted after it. On a buffered file a write in flight to the same range may
 // land before it or after it.
 func (f *AsyncFile) PunchHole(off, n int64) error {
-	return f.changeRange("punch", off, n, func() error { return aio.PunchHole(f.fd, off, n) })
+	return f.changeRange("punch", off, n, func() error { return f.punch(off, n) })
 }
 
 // ZeroRange has the n bytes from offset off on read as zeros, as if zeros had been
@@ -33,7 +33,7 @@ func (f *AsyncFile) PunchHole(off, n int64) error {
 func (f *AsyncFile) ZeroRange(off, n int64) error {
 	return f.changeRange("zero", off, n, func() error {
 		f.sequence.seen(f.size())
-		err := aio.ZeroRange(f.fd, off, n)
+		err := f.zero(off, n)
 		if err == nil {
 			f.sequence.grown(off + n)
 		}

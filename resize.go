@@ -22,7 +22,7 @@ func (f *AsyncFile) Truncate(size int64) (err error) {
 // truncate changes the size of the file, and leaves nothing of that to direct I/O.
 func (f *AsyncFile) truncate(size int64) error {
 	before := f.size()
-	err := f.osf.Truncate(size)
+	err := f.setSize(size)
 	if cut := min(before, size); err == nil && f.direct && cut%bufferAlign != 0 {
 		// The kernel has zeroed the rest of the block there in the page cache.
 		// If that cannot be written the next Sync says so, as after Truncate of
@@ -41,7 +41,7 @@ func (f *AsyncFile) truncate(size int64) error {
 func (f *AsyncFile) Preallocate(size int64) error {
 	return f.resize("allocate", func() error {
 		f.sequence.seen(f.size())
-		if err := aio.Allocate(f.fd, 0, size); err != nil {
+		if err := f.allocateRange(0, size); err != nil {
 			return &fs.PathError{Op: "allocate", Path: f.name, Err: err}
 		}
 		f.sequence.grown(size)

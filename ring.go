@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
+	"github.com/seed-39be8cca/asyncfile/internal/seam"
 )
 
 // A Ring carries out the operations of any number of files: at most its queue
@@ -18,9 +19,10 @@ import (
 // of its own, and may not take the places of all (see internal/ring/lane.go). Nothing runs, and
 // no system call is made, while nothing is in flight. NewRing makes one.
 type Ring struct {
-	core   *ring.Ring // what does it; nil for a Ring that nothing made
-	reason error      // why it is on the pool though BackendAuto looked for a kernel context
-	lent   bool       // made by NewRing: its user closes it, and gives it to files
+	core   *ring.Ring   // what does it; nil for a Ring that nothing made
+	reason error        // why it is on the pool though BackendAuto looked for a kernel context
+	lent   bool         // made by NewRing: its user closes it, and gives it to files
+	kernel *seam.Kernel // of its files; nil, but in tests
 
 	completer completer
 	stats     counters
@@ -46,7 +48,7 @@ func NewRing(opts ...Option) (*Ring, error) {
 }
 
 func newRing(c *config) (*Ring, error) {
-	r := new(Ring)
+	r := &Ring{kernel: c.kernel}
 	use := ring.Config{Depth: c.depth, Timeout: c.timeout, Workers: c.workers, Complete: r.completer.run}
 	if c.backend != BackendPool {
 		if err := useKernel(c, &use); err != nil {

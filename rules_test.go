@@ -30,7 +30,7 @@ import (
 var rooms = []room{
 	{"the view of a file that os.File has", "copy.go create.go cursor.go deadline.go dirfs.go dup.go file.go format.go rawconn.go replace.go"},
 	{"what is made of a file's operations", "gather.go queue.go readahead.go reader.go readerat.go readmany.go receive.go stream.go writer.go"},
-	{"the file", "asyncfile.go begin.go bounce.go bouncepool.go common.go debug.go direct.go extension.go open.go operation.go perform.go ranges.go resize.go route.go sequence.go verify.go"},
+	{"the file", "asyncfile.go begin.go bounce.go bouncepool.go common.go debug.go direct.go extension.go kernel.go open.go operation.go perform.go ranges.go resize.go route.go sequence.go verify.go"},
 	{"the Ring", "call.go completer.go ring.go shared.go stats.go"},
 	{"what knows neither", "buffers.go completion.go doc.go future.go op.go options.go"},
 }
@@ -52,12 +52,14 @@ var upward = exceptions{
 // of tests may import what testImports has as well.
 var (
 	imports = map[string]string{
-		".":                    "internal/aio internal/order internal/ring internal/vec",
+		".":                    "internal/aio internal/order internal/ring internal/seam internal/vec",
+		"asyncfiletest":        ". internal/aio internal/aiotest internal/seam",
 		"internal/aio":         "",
 		"internal/aiotest":     "internal/aio",
 		"internal/golden":      "",
 		"internal/order":       "",
 		"internal/ring":        "internal/aio internal/workers",
+		"internal/seam":        "internal/aio",
 		"internal/vec":         "internal/aio",
 		"internal/vec/vectest": "internal/aio",
 		"internal/workers":     "",

@@ -56,6 +56,17 @@ func (e *EventFD) Signal() error {
 	return err
 }
 
+// SignalEventFD does what Signal does, for who knows only the descriptor, as an IOCB
+// has it.
+func SignalEventFD(fd int) error {
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	return ignoringEINTR(func() error {
+		_, err := unix.Write(fd, one[:])
+		return err
+	})
+}
+
 // Close closes the descriptor and wakes whoever is in Wait. Requests in flight
 // may still name it: the kernel resolved it when they were submitted.
 func (e *EventFD) Close() error { return e.file.Close() }

@@ -39,6 +39,9 @@ func (*EventFD) Signal() error { return errUnsupported }
 // Close returns ENOSYS.
 func (*EventFD) Close() error { return errUnsupported }
 
+// SignalEventFD returns ENOSYS.
+func SignalEventFD(int) error { return errUnsupported }
+
 // PreadNoWait returns ENOSYS.
 func PreadNoWait(int, []byte, int64) (int, error) { return 0, errUnsupported }
 

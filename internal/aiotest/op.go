@@ -38,8 +38,8 @@ func Short(n int) Verdict { return Verdict{kind: verdictShort, limit: n} }
 // Fail moves nothing and answers errno, in the event.
 func Fail(errno syscall.Errno) Verdict { return Verdict{kind: verdictFail, errno: errno} }
 
-// An Op is an operation that the Kernel has accepted. Complete, Short and Fail
-// end it: the first of them that is called posts its event, the others do
+// An Op is an operation that the Kernel has accepted. Complete, Short, Tear
+// and Fail end it: the first of them that is called posts its event, the others do
 // nothing. Until then the Kernel touches neither buffer nor file. An Op that is
 // never ended stays in flight.
 type Op struct {
@@ -102,6 +102,15 @@ func (op *Op) Complete() { op.Short(op.Len) }
 func (op *Op) Short(n int) {
 	if op.k.claim(op) {
 		op.k.post(op, op.perform(n))
+	}
+}
+
+// Tear performs the operation now on at most n bytes, and posts an event that carries
+// errno all the same: it is what a device does that fails on its way.
+func (op *Op) Tear(n int, errno syscall.Errno) {
+	if op.k.claim(op) {
+		op.perform(n)
+		op.k.post(op, -int64(errno))
 	}
 }
 
