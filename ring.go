@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
@@ -23,9 +24,8 @@ type Ring struct {
 	lent   bool       // made by NewRing: its user closes it, and gives it to files
 
 	completer completer
-	stats     counters
+	files     *file.Group
 	futures   futurePool // of calls that wait
-	common               // of its files
 }
 
 // NewRing makes a Ring. With BackendAuto it runs on native AIO where the kernel
@@ -58,7 +58,7 @@ func newRing(c *config) (*Ring, error) {
 	}
 	r.completer.timeout, r.completer.eventfd = c.timeout, use.EventFD != nil
 	r.core = ring.New(use)
-	r.observe()
+	r.files = file.NewGroup(r.core)
 	return r, nil
 }
 

@@ -1,4 +1,4 @@
-package asyncfile
+package file
 
 import (
 	"errors"
@@ -12,13 +12,13 @@ import (
 
 // perform carries o out with ordinary system calls on the calling goroutine, from
 // where it is. o.err is how it ended.
-func (f *AsyncFile) perform(o *operation) {
+func (f *Handle) perform(o *operation) {
 	switch {
-	case o.op.Kind.syncs():
+	case o.op.Kind.Syncs():
 		o.err = f.performSync(o.op.Kind)
 	case o.way == cached:
 		f.performCached(o)
-	case o.op.Kind == OpAppend && f.serial():
+	case o.op.Kind == Append && f.serial():
 		f.performAppend(o)
 	case o.way == bounced:
 		f.performBounced(o)
@@ -29,18 +29,27 @@ func (f *AsyncFile) perform(o *operation) {
 	}
 }
 
-// performInline carries op out on its caller, without a request.
-func (f *AsyncFile) performInline(op *Op) (int, error) {
-	c := op.cursor()
-	n, err := f.transfer(op.Kind, &c, op.Offset)
-	return n, f.pathError(op.Kind, err)
+// Queues reports whether it is of use to have many operations of the file in flight.
+func (f *Handle) Queues() bool { return f.OnKernel && !f.InMemory }
+
+// Simple reports whether op has to keep off no other operation of the file, and O_DIRECT
+// takes it as it is.
+func (f *Handle) Simple(op *Op) bool {
+	return !f.Mixed && op.Kind == Read && f.fits(op.Buf, op.Offset)
 }
 
-func (f *AsyncFile) performSync(kind OpKind) error {
-	if kind == OpDatasync {
+// CarryOut carries op out on its caller, without a request.
+func (f *Handle) CarryOut(op *Op) (int, error) {
+	c := op.cursor()
+	n, err := f.transfer(op.Kind, &c, op.Offset)
+	return n, f.PathError(op.Kind, err)
+}
+
+func (f *Handle) performSync(kind Kind) error {
+	if kind == Datasync {
 		err := aio.Fdatasync(f.fd)
 		if !errors.Is(err, errors.ErrUnsupported) {
-			return f.pathError(OpDatasync, err)
+			return f.PathError(Datasync, err)
 		}
 	}
 	return f.osf.Sync()
@@ -48,10 +57,10 @@ func (f *AsyncFile) performSync(kind OpKind) error {
 
 // transfer reads or writes what is left of c at off, and returns how many bytes
 // that was and why not all.
-func (f *AsyncFile) transfer(kind OpKind, c *vec.Cursor, off int64) (n int, err error) {
+func (f *Handle) transfer(kind Kind, c *vec.Cursor, off int64) (n int, err error) {
 	n, err = transfer(f.osf, f.fd, kind, c, off)
-	if f.direct && !kind.writes() && n > 0 && errors.Is(err, syscall.EINVAL) &&
-		(off+int64(n))%int64(f.align.ReadOffset) != 0 {
+	if f.Direct && !kind.Writes() && n > 0 && errors.Is(err, syscall.EINVAL) &&
+		(off+int64(n))%int64(f.Align.ReadOffset) != 0 {
 		// A direct read that stopped inside a block stopped at the end of the
 		// file. To go on from there is refused if the file has grown meanwhile.
 		err = io.EOF
@@ -62,7 +71,7 @@ func (f *AsyncFile) transfer(kind OpKind, c *vec.Cursor, off int64) (n int, err 
 // transfer reads or writes what is left of c at off, with as few system calls as
 // there are short transfers. Unlike os.File.WriteAt it tells also of a write that
 // failed how much of it is in the file.
-func transfer(osf *os.File, fd int, kind OpKind, c *vec.Cursor, off int64) (n int, err error) {
+func transfer(osf *os.File, fd int, kind Kind, c *vec.Cursor, off int64) (n int, err error) {
 	var bufs [][]byte
 	for c.Left() > 0 {
 		var m int
@@ -74,7 +83,7 @@ func transfer(osf *os.File, fd int, kind OpKind, c *vec.Cursor, off int64) (n in
 		}
 		n += c.Skip(m)
 		if err == nil && m == 0 {
-			if err = io.EOF; kind.writes() {
+			if err = io.EOF; kind.Writes() {
 				err = io.ErrUnexpectedEOF
 			}
 		}
@@ -85,8 +94,8 @@ func transfer(osf *os.File, fd int, kind OpKind, c *vec.Cursor, off int64) (n in
 	return n, nil
 }
 
-func transferOne(osf *os.File, fd int, kind OpKind, p []byte, off int64) (n int, err error) {
-	if kind.writes() {
+func transferOne(osf *os.File, fd int, kind Kind, p []byte, off int64) (n int, err error) {
+	if kind.Writes() {
 		n, err = aio.Pwrite(fd, p, off)
 	} else {
 		n, err = aio.Pread(fd, p, off)
@@ -94,7 +103,7 @@ func transferOne(osf *os.File, fd int, kind OpKind, p []byte, off int64) (n int,
 	switch {
 	case n > 0 || !errors.Is(err, errors.ErrUnsupported):
 		return n, err
-	case kind.writes(): // not Linux
+	case kind.Writes(): // not Linux
 		n, err = osf.WriteAt(p, off)
 	default:
 		n, err = osf.ReadAt(p, off)
@@ -102,9 +111,9 @@ func transferOne(osf *os.File, fd int, kind OpKind, p []byte, off int64) (n int,
 	return n, unwrapped(err)
 }
 
-func transferMany(osf *os.File, fd int, kind OpKind, bufs [][]byte, off int64) (n int, err error) {
+func transferMany(osf *os.File, fd int, kind Kind, bufs [][]byte, off int64) (n int, err error) {
 	call := aio.Preadv
-	if kind.writes() {
+	if kind.Writes() {
 		call = aio.Pwritev
 	}
 	if n, err = call(fd, bufs, off); errors.Is(err, errors.ErrUnsupported) && n == 0 {
@@ -127,10 +136,10 @@ func unwrapped(err error) error {
 // serial reports whether only the kernel can say where appended data goes
 // (O_APPEND, pipes), so that appends take turns. Otherwise each is given its offset
 // in the order of the calls, and they are in flight together.
-func (f *AsyncFile) serial() bool { return f.refuse != nil || f.seekless }
+func (f *Handle) serial() bool { return f.refuse != nil || f.Seekless }
 
 // performAppend appends to a file that is not direct. It is the only append at work.
-func (f *AsyncFile) performAppend(o *operation) {
+func (f *Handle) performAppend(o *operation) {
 	o.fail(appendTo(f.osf, o))
 }
 
@@ -138,8 +147,8 @@ func (f *AsyncFile) performAppend(o *operation) {
 // that cannot be told it fails, whatever was written: lseek(2) answers EIO where XFS
 // has shut down (xfs_file_llseek, fs/xfs/xfs_file.c).
 func appendTo(osf *os.File, o *operation) error {
-	if f := o.file; osf == f.osf && !f.seekless {
-		n, at, err := f.view.cursor.append(o.op.Buf[o.done:])
+	if f := o.file; osf == f.osf && !f.Seekless {
+		n, at, err := f.Cursor.append(o.op.Buf[o.done:])
 		o.op.Offset = at - int64(o.done)
 		o.done += o.cursor.Skip(n)
 		return unwrapped(err)
@@ -149,7 +158,7 @@ func appendTo(osf *os.File, o *operation) error {
 	switch {
 	case e == nil:
 		o.op.Offset = end - int64(n) - int64(o.done)
-	case err == nil && !o.file.seekless:
+	case err == nil && !o.file.Seekless:
 		err = e
 	}
 	o.done += o.cursor.Skip(n)

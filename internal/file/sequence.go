@@ -1,4 +1,4 @@
-package asyncfile
+package file
 
 import (
 	"container/heap"
@@ -21,7 +21,7 @@ type sequence struct {
 	// written is how large the file would be without extensions. It is guarded by mu.
 	written int64
 
-	ring *Ring
+	group *Group
 
 	mu         sync.Mutex // guards what follows; not held across a system call
 	order      *order.Sequence[turn]
@@ -45,8 +45,8 @@ func (o *operation) grant() {
 	o.file.sequence.granted.Push(o.slot)
 }
 
-func (s *sequence) init(r *Ring, unit int64) {
-	s.ring = r
+func (s *sequence) init(g *Group, unit int64) {
+	s.group = g
 	s.order = order.New[turn](unit)
 }
 
@@ -54,7 +54,7 @@ func (s *sequence) init(r *Ring, unit int64) {
 // held.
 func (s *sequence) enter(e *order.Entry[turn], kind order.Kind, from, to int64) (goes bool) {
 	goes = s.order.Enter(e, kind, from, to)
-	if s.ring.observed {
+	if s.group.observed {
 		s.watch(e, goes)
 	}
 	return goes
@@ -119,9 +119,9 @@ func (h *endHeap) Pop() any {
 
 // enterSequence gives o its place among the requests of the file, finds out which
 // way it goes, and reports whether it may go now.
-func (f *AsyncFile) enterSequence(o *operation) bool {
+func (f *Handle) enterSequence(o *operation) bool {
 	s := &f.sequence
-	placed := o.op.Kind == OpAppend && !f.serial()
+	placed := o.op.Kind == Append && !f.serial()
 	o.way = f.wayOf(o)
 	size := f.lockAtSize(placed || o.way == cached)
 	defer s.mu.Unlock()
@@ -134,53 +134,62 @@ func (f *AsyncFile) enterSequence(o *operation) bool {
 	}
 	o.ordered = true
 	o.entry.Of = o
-	if o.op.Kind.syncs() {
+	if o.op.Kind.Syncs() {
 		return s.enter(&o.entry, order.Sync, 0, 1)
 	}
-	kind := order.Read
-	if o.op.Kind.writes() {
-		kind = order.Write
-		if o.heap = unplaced; o.op.Kind != OpAppend || placed {
+	if o.op.Kind.Writes() {
+		if o.heap = unplaced; o.op.Kind != Append || placed {
 			heap.Push(&s.ends, o)
 		}
 	}
 	if s.resizing > 0 {
 		size = 0 // a write may find the file as small as that
 	}
-	from, to := o.op.Offset, o.end()
+	kind, from, to := f.claim(o, size)
+	return s.enter(&o.entry, kind, from, to)
+}
+
+// claim returns what o is in the order, and which bytes of the file it touches, which has
+// size of them now. It has an extension go ahead of a write that needs one. Called with
+// sequence.mu held.
+func (f *Handle) claim(o *operation, size int64) (kind order.Kind, from, to int64) {
+	kind, from, to = order.Read, o.op.Offset, o.end()
+	if o.op.Kind.Writes() {
+		kind = order.Write
+	}
 	if to < from {
 		to = order.End
 	}
 	switch {
-	case o.op.Kind == OpAppend && f.serial():
+	case o.op.Kind == Append && f.serial():
 		kind, from, to = order.Append, size, order.End
-		if !f.companion.ready() {
+		if !f.Companion.Ready() {
 			from = 0 // alone: it may have to turn O_DIRECT off
 		}
-		if !f.mixed {
+		if !f.Mixed {
 			from = order.End - 1 // there is no other way into the file
 		}
 	case o.way == cached:
 		kind = order.Cached
 		switch {
-		case !f.companion.ready():
+		case !f.Companion.Ready():
 			from, to = 0, order.End // alone, as above
 		case to > size:
 			from, to = min(from, size), order.End
 		}
 	case to == order.End: // no file is so large: the write itself will tell
-	case f.extends(o) && !s.noAllocate:
+	case f.extends(o) && !f.sequence.noAllocate:
 		o.extended = true
 		f.extendFor(from, to)
 	}
-	return s.enter(&o.entry, kind, from, to)
+	return kind, from, to
 }
 
 // lockAtSize locks the sequence, and returns the size that the file has then, if
 // it is asked for: what the writes have left that are not in the sequence any
 // more. The kernel is asked without the lock, since it may not answer; what has ended
 // meanwhile is known from s.recent.
-func (f *AsyncFile) lockAtSize(ask bool) (size int64) {
+func (f *Handle) lockAtSize(ask bool) (size int64) {
 	s := &f.sequence
 	s.mu.Lock()
 	if !ask {
@@ -191,7 +200,7 @@ func (f *AsyncFile) lockAtSize(ask bool) (size int64) {
 	}
 	s.looking++
 	s.mu.Unlock()
-	size = f.size()
+	size = f.Size()
 	s.mu.Lock()
 	s.looking--
 	return max(size, s.recent)
@@ -199,8 +208,8 @@ func (f *AsyncFile) lockAtSize(ask bool) (size int64) {
 
 // grant lets turns go, and returns the requests among them. Called with mu held.
 func (s *sequence) grant(turns []*order.Entry[turn]) (list ring.Requests) {
-	if s.ring.verifier != nil {
-		s.ring.verifier.sequence(s.order, turns...)
+	if s.group.verifier != nil {
+		s.group.verifier.sequence(s.order, turns...)
 	}
 	for _, e := range turns {
 		e.Of.grant()
@@ -211,7 +220,7 @@ func (s *sequence) grant(turns []*order.Entry[turn]) (list ring.Requests) {
 
 // leaveSequence takes out o, which has ended, and returns what may go to the
 // kernel now. o.owed is to be settled when its outcome is delivered.
-func (f *AsyncFile) leaveSequence(o *operation) (ready ring.Requests) {
+func (f *Handle) leaveSequence(o *operation) (ready ring.Requests) {
 	if !o.ordered {
 		return ready
 	}
@@ -225,7 +234,7 @@ func (f *AsyncFile) leaveSequence(o *operation) (ready ring.Requests) {
 // leave takes out o, which has ended, and returns the requests that may go now.
 // Called with mu held.
 func (s *sequence) leave(o *operation) ring.Requests {
-	if o.op.Kind.writes() {
+	if o.op.Kind.Writes() {
 		if o.heap != unplaced {
 			heap.Remove(&s.ends, o.heap)
 		}
@@ -244,7 +253,7 @@ func (s *sequence) leave(o *operation) ring.Requests {
 }
 
 // settle lets the Syncs go that waited for a write whose outcome is delivered.
-func (f *AsyncFile) settle(owed *epoch) (ready ring.Requests) {
+func (f *Handle) settle(owed *epoch) (ready ring.Requests) {
 	s := &f.sequence
 	s.mu.Lock()
 	list := s.grant(s.order.Settle(owed))
@@ -253,13 +262,13 @@ func (f *AsyncFile) settle(owed *epoch) (ready ring.Requests) {
 }
 
 // leaveAlone takes out what was alone on the file, and sends what waited for it.
-func (f *AsyncFile) leaveAlone(e *order.Entry[turn]) {
+func (f *Handle) leaveAlone(e *order.Entry[turn]) {
 	s := &f.sequence
 	s.mu.Lock()
 	next, _ := s.order.Release(e)
 	list := s.grant(next)
 	s.mu.Unlock()
-	f.ring.core.Submit(f.dispatchAll(list))
+	f.group.ring.Submit(f.dispatchAll(list))
 }
 
 // An aloneTurn is a task that is to be alone on its file.
@@ -272,7 +281,7 @@ func (t *aloneTurn) grant() { close(t.begin) }
 
 // alone runs task when every request that came before has ended, and none that
 // came later has begun.
-func (f *AsyncFile) alone(task func()) {
+func (f *Handle) alone(task func()) {
 	s := &f.sequence
 	t := &aloneTurn{begin: make(chan struct{})}
 	t.entry.Of = t
@@ -283,10 +292,10 @@ func (f *AsyncFile) alone(task func()) {
 		close(t.begin)
 	}
 	s.mu.Unlock()
-	f.ring.core.Count(1)
-	f.lane.Ask()
+	f.group.ring.Count(1)
+	f.Lane.Ask()
 	<-t.begin
-	f.ring.core.Count(-1)
+	f.group.ring.Count(-1)
 	task()
 	s.mu.Lock()
 	s.resizing--

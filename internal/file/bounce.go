@@ -1,4 +1,4 @@
-package asyncfile
+package file
 
 import (
 	"cmp"
@@ -17,7 +17,7 @@ const straightMin = 256 << 10
 // the blocks that hold it, by way of an aligned buffer; or, where what is left
 // begins on a block boundary in memory that fits, whole blocks of it straight. A
 // bounced write is of whole blocks: others go through the page cache.
-func (f *AsyncFile) planBounced(o *operation) error {
+func (f *Handle) planBounced(o *operation) error {
 	o.dropBounce()
 	p, unit := &o.slot.Plan, int64(f.unit(o.op.Kind))
 	rest := o.cursor.Left()
@@ -26,7 +26,7 @@ func (f *AsyncFile) planBounced(o *operation) error {
 	if rest-toBoundary >= straightMin {
 		c := o.cursor
 		c.Skip(int(toBoundary))
-		if head := c.Head(); len(head) >= straightMin && aio.IsAligned(head, f.align.Memory) {
+		if head := c.Head(); len(head) >= straightMin && aio.IsAligned(head, f.Align.Memory) {
 			if before == 0 {
 				o.planBuf(head[:int64(min(len(head), aio.MaxTransfer))/unit*unit])
 				return nil
@@ -34,13 +34,13 @@ func (f *AsyncFile) planBounced(o *operation) error {
 			rest = toBoundary // up to where it can go straight
 		}
 	}
-	span := min(before+rest+unit-1, max(maxBounce, unit)) / unit * unit
+	span := min(before+rest+unit-1, max(MaxBounce, unit)) / unit * unit
 	if o.end() >= 0 && p.Off-before+span < 0 {
 		return io.EOF // the block ends beyond every offset, and so behind every file
 	}
-	o.bounce = f.ring.bounces.get(int(span))
+	o.bounce = f.group.Bounces.Get(int(span))
 	p.Copies = len(o.bounce)
-	if !o.op.Kind.writes() {
+	if !o.op.Kind.Writes() {
 		p.Off, o.skip = p.Off-before, int(before)
 		o.planBuf(o.bounce)
 		return nil
@@ -49,7 +49,7 @@ func (f *AsyncFile) planBounced(o *operation) error {
 	// for the whole blocks before it, as in the kernel.
 	c := o.cursor
 	n, err := c.Gather(o.bounce)
-	f.ring.stats.BytesCopied.Add(uint64(n))
+	f.group.Counts.BytesCopied.Add(uint64(n))
 	if n -= n % int(unit); n == 0 {
 		return cmp.Or[error](err, syscall.EIO) // EIO cannot be: there is at least a block left
 	}
@@ -59,16 +59,16 @@ func (f *AsyncFile) planBounced(o *operation) error {
 
 func (o *operation) dropBounce() {
 	if o.bounce != nil {
-		o.file.ring.bounces.put(o.bounce)
+		o.file.group.Bounces.Put(o.bounce)
 		o.bounce, o.slot.Plan.Buf = nil, nil
 	}
 }
 
 // performBounced carries the request out with ordinary system calls on the
 // calling goroutine.
-func (f *AsyncFile) performBounced(o *operation) {
+func (f *Handle) performBounced(o *operation) {
 	call := aio.Pread
-	if o.op.Kind.writes() {
+	if o.op.Kind.Writes() {
 		call = aio.Pwrite
 	}
 	for planned := f.makePlan(o); planned; {

@@ -1,4 +1,4 @@
-package asyncfile
+package file
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 
 // extends reports whether o would make io_submit wait since it ends beyond the end
 // of the file.
-func (f *AsyncFile) extends(o *operation) bool {
-	return f.blocks.beyond && o.op.Kind.writes() && o.way != cached && (o.end() > f.sequence.size.Load() || o.end() < 0)
+func (f *Handle) extends(o *operation) bool {
+	return f.Blocks.Beyond && o.op.Kind.Writes() && o.way != cached && (o.end() > f.sequence.size.Load() || o.end() < 0)
 }
 
 // An extension makes a file larger, with fallocate(2), for direct writes that end
@@ -19,16 +19,13 @@ func (f *AsyncFile) extends(o *operation) bool {
 // itself waits, inode lock held, for the direct I/O in flight: so it is alone on
 // the file. Writes gather for it as long as it waits, and cost one of them.
 type extension struct {
-	file  *AsyncFile
+	file  *Handle
 	entry order.Entry[turn]
-	runs  []byteRange
+	runs  []Run
 }
 
-// A byteRange is the bytes of a file from one offset up to another.
-type byteRange struct{ from, to int64 }
-
 // extendFor has an extension go ahead of a write. Called with sequence.mu held.
-func (f *AsyncFile) extendFor(from, to int64) {
+func (f *Handle) extendFor(from, to int64) {
 	s := &f.sequence
 	x := s.extension
 	if x == nil {
@@ -42,14 +39,14 @@ func (f *AsyncFile) extendFor(from, to int64) {
 		}()
 	}
 	// Writes that follow one another, as appends do, are one range.
-	if last := len(x.runs) - 1; last >= 0 && x.runs[last].to == from {
-		x.runs[last].to = to
+	if last := len(x.runs) - 1; last >= 0 && x.runs[last].To == from {
+		x.runs[last].To = to
 		return
 	}
-	x.runs = append(x.runs, byteRange{from, to})
+	x.runs = append(x.runs, Run{from, to})
 }
 
-func (x *extension) grant() { x.file.lane.Go(x) }
+func (x *extension) grant() { x.file.Lane.Go(x) }
 
 // Run extends the file, on a worker, alone on the file.
 func (x *extension) Run() {
@@ -59,18 +56,18 @@ func (x *extension) Run() {
 		s.extension = nil
 	}
 	s.mu.Unlock()
-	s.seen(f.size())
+	s.seen(f.Size())
 	for _, run := range x.runs {
 		err := f.allocate(run)
 		if err != nil {
-			f.ring.stats.Fallbacks.Add(1)
+			f.group.Counts.Fallbacks.Add(1)
 			s.mu.Lock()
 			s.noAllocate = s.noAllocate || errors.Is(err, errors.ErrUnsupported)
 			s.mu.Unlock()
 			continue // an ordinary pwrite(2) will find the error that the caller is to see
 		}
-		f.ring.stats.Extensions.Add(1)
-		s.size.Store(max(s.size.Load(), run.to))
+		f.group.Counts.Extensions.Add(1)
+		s.size.Store(max(s.size.Load(), run.To))
 	}
 	f.leaveAlone(&x.entry)
 }
@@ -80,14 +77,14 @@ func (x *extension) Run() {
 // fails (ext4_inode_extension_cleanup, fs/ext4/file.c). ftruncate(2) to the size that
 // fstat(2) tells would do so here, and cut off what another process appends between
 // the two.
-func (f *AsyncFile) allocate(run byteRange) error {
-	if run.to > aio.FileSizeLimit() {
+func (f *Handle) allocate(run Run) error {
+	if run.To > aio.FileSizeLimit() {
 		return syscall.EFBIG // which the write would get before ext4 gives anything back
 	}
-	if err := aio.Reserve(f.fd, run.from, run.to-run.from); err != nil {
+	if err := aio.Reserve(f.fd, run.From, run.To-run.From); err != nil {
 		return err
 	}
-	return aio.Allocate(f.fd, run.from, run.to-run.from) // only the size is left to change
+	return aio.Allocate(f.fd, run.From, run.To-run.From) // only the size is left to change
 }
 
 // A cutBack is an operation that failed behind an extension of the file, and ends
@@ -99,7 +96,7 @@ type cutBack struct {
 }
 
 // cutsBack reports whether o, which has ended, ends later: in a cutBack.
-func (f *AsyncFile) cutsBack(o *operation) bool {
+func (f *Handle) cutsBack(o *operation) bool {
 	s := &f.sequence
 	if !o.extended || o.err == nil {
 		return false
@@ -114,18 +111,18 @@ func (f *AsyncFile) cutsBack(o *operation) bool {
 		c.grant()
 	}
 	s.mu.Unlock()
-	f.ring.core.Submit(f.dispatchAll(list))
+	f.group.ring.Submit(f.dispatchAll(list))
 	return true
 }
 
-func (c *cutBack) grant() { c.o.file.lane.Go(c) }
+func (c *cutBack) grant() { c.o.file.Lane.Go(c) }
 
 // Run cuts the file back, on a worker, unless others have used what it would cut
 // off. What another process appends between the last look and ftruncate(2) is lost:
 // no call does both.
 func (c *cutBack) Run() {
 	f, s := c.o.file, &c.o.file.sequence
-	s.seen(f.size())
+	s.seen(f.Size())
 	s.mu.Lock()
 	size, written := s.size.Load(), s.written
 	s.mu.Unlock()
@@ -142,8 +139,8 @@ func (c *cutBack) Run() {
 // emptyFrom reports whether nobody has put data behind the block in which the first
 // written bytes of the file end. Where that cannot be told it is false: bytes too
 // many do less harm than bytes that are lost.
-func (f *AsyncFile) emptyFrom(written int64) bool {
-	block := max(f.blocks.unit, 1)
+func (f *Handle) emptyFrom(written int64) bool {
+	block := max(f.Blocks.Unit, 1)
 	empty, err := aio.Unwritten(f.fd, (written+block-1)/block*block)
 	return empty && err == nil
 }

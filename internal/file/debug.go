@@ -1,4 +1,4 @@
-package asyncfile
+package file
 
 import (
 	"fmt"
@@ -10,9 +10,9 @@ import (
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
-// debugEnv is the environment variable that, set to 1 when a Ring is made, has the
+// DebugEnv is the environment variable that, set to 1 when a Ring is made, has the
 // Ring print the walk of each request, a line a step, to standard error.
-const debugEnv = "ASYNCFILE_DEBUG"
+const DebugEnv = "ASYNCFILE_DEBUG"
 
 // A tracer prints the walks of one Ring:
 //
@@ -37,7 +37,7 @@ type tracer struct {
 	operations uint64
 }
 
-func newTracer(r *Ring, out io.Writer) *tracer {
+func newTracer(r *ring.Ring, out io.Writer) *tracer {
 	return &tracer{start: time.Now(), ring: fmt.Sprintf("%p", r), out: out}
 }
 
@@ -95,9 +95,8 @@ func (t *tracer) short(o *operation, n int) {
 func (t *tracer) delivers(o *operation) { t.print(o.seen.last, "delivered") }
 
 // answered prints an operation that was answered on the spot.
-func (t *tracer) answered(c *call, result *Completion) {
-	want, _ := c.op.size()
-	t.print(operationName(t.number(), c.op.Kind, c.op.Offset, want), "answered %s", outcomeName(result.N, result.Err))
+func (t *tracer) answered(c *Call, result *Outcome) {
+	t.print(operationName(t.number(), c.Op.Kind, c.Op.Offset, c.Op.size()), "answered %s", outcomeName(result.N, result.Err))
 }
 
 // String implements ring.Client.
@@ -105,8 +104,8 @@ func (o *operation) String() string {
 	return operationName(o.seen.number, o.op.Kind, o.op.Offset, int64(o.want)) + " " + o.slot.Submission()
 }
 
-func operationName(number uint64, kind OpKind, off, want int64) string {
-	if kind.syncs() {
+func operationName(number uint64, kind Kind, off, want int64) string {
+	if kind.Syncs() {
 		return fmt.Sprintf("#%d %v", number, kind)
 	}
 	return fmt.Sprintf("#%d %v %d+%d", number, kind, off, want)

@@ -1,4 +1,4 @@
-package asyncfile
+package file
 
 import (
 	"fmt"
@@ -11,21 +11,23 @@ import (
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
-// verifyEnv is the environment variable that, set to 1 when a Ring is made, has
+// VerifyEnv is the environment variable that, set to 1 when a Ring is made, has
 // the Ring check itself, and its callers, at work: what no result would show. It
 // panics where it finds something.
-const verifyEnv = "ASYNCFILE_VERIFY"
+const VerifyEnv = "ASYNCFILE_VERIFY"
 
 // A verifier checks the invariants of one Ring. It costs two passes over each
 // buffer that is written, two over each bounce buffer, and a look at the file's
 // sequence whenever that changes.
 type verifier struct {
-	fail    func(message string) // does not return
+	fail    func(message string) // does not return, but in tests
 	seed    maphash.Seed
 	scratch sync.Pool // of *[sumStep]byte
 }
 
-func newVerifier() *verifier { return &verifier{fail: crash, seed: maphash.MakeSeed()} }
+func newVerifier(fail func(message string)) *verifier {
+	return &verifier{fail: fail, seed: maphash.MakeSeed()}
+}
 
 // crash panics, in a goroutine of its own. On this one deferred calls of the
 // user's would come first: one that recovers, or a Close that waits for an
@@ -41,12 +43,12 @@ const (
 	theirFault = "To find who: go test -race reports it, and where the operation began."
 	// ourFault is what to do where the library must have.
 	ourFault = "This is a fault of asyncfile, or something wrote over its memory (unsafe, cgo). Please report it, with all of this " +
-		"output, the Go version and the kernel's, at https://github.com/seed-39be8cca/asyncfile/issues. " + debugEnv + "=1 shows what led there."
+		"output, the Go version and the kernel's, at https://github.com/seed-39be8cca/asyncfile/issues. " + DebugEnv + "=1 shows what led there."
 )
 
 // broken says what was found, what that means, and what to do.
 func (v *verifier) broken(remedy, meaning, found string, args ...any) {
-	v.fail("asyncfile: " + verifyEnv + ": " + fmt.Sprintf(found, args...) + ".\n" + meaning + "\n" + remedy)
+	v.fail("asyncfile: " + VerifyEnv + ": " + fmt.Sprintf(found, args...) + ".\n" + meaning + "\n" + remedy)
 }
 
 // A sight is what is kept of an operation while its Ring is observed.
@@ -60,7 +62,7 @@ type sight struct {
 // library may use it.
 func (v *verifier) walks(o *operation, from, to ring.Stage) {
 	switch {
-	case !o.op.Kind.writes():
+	case !o.op.Kind.Writes():
 	case from == ring.StageFree:
 		o.seen.sum = v.sum(o)
 	case to == ring.StageEnded && o.seen.sum != v.sum(o):
@@ -95,7 +97,7 @@ func (v *verifier) sum(o *operation) uint64 {
 
 // watch is sequence.enter on a Ring that is observed. Called with mu held.
 func (s *sequence) watch(e *order.Entry[turn], goes bool) {
-	if v := s.ring.verifier; v != nil && goes {
+	if v := s.group.verifier; v != nil && goes {
 		v.sequence(s.order, e)
 	} else if v != nil {
 		v.sequence(s.order)
@@ -119,16 +121,16 @@ func (v *verifier) sequence(s *order.Sequence[turn], going ...*order.Entry[turn]
 	}
 }
 
-// canaryByte fills the bounce buffers of a Ring that verifies wherever nothing
+// Canary fills the bounce buffers of a Ring that verifies wherever nothing
 // was put. In a file or in what was read it is a byte that was never asked for.
-const canaryByte = 0xdb
+const Canary = 0xdb
 
 // fill is called when a buffer is new, and when it is given back.
 func (v *verifier) fill(b []byte) {
 	if v == nil {
 		return
 	}
-	for n := copy(b, []byte{canaryByte}); n < len(b); n *= 2 {
+	for n := copy(b, []byte{Canary}); n < len(b); n *= 2 {
 		copy(b[n:], b[:n])
 	}
 }
@@ -139,7 +141,7 @@ func (v *verifier) check(b []byte) {
 	if v == nil {
 		return
 	}
-	if at := slices.IndexFunc(b, func(c byte) bool { return c != canaryByte }); at >= 0 {
+	if at := slices.IndexFunc(b, func(c byte) bool { return c != Canary }); at >= 0 {
 		v.broken(ourFault, "Bytes that nobody asked for may be in a file, or in what was read.",
 			"byte %d of %d in a bounce buffer was written by someone who did not have it", at, len(b))
 	}

@@ -1,9 +1,8 @@
-package asyncfile
+package file
 
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"sync"
 	"syscall"
 
@@ -17,8 +16,8 @@ import (
 // done to a file, and how far it is.
 type operation struct {
 	slot *ring.Request // from set to Release
-	file *AsyncFile
-	sink sink
+	file *Handle
+	sink Sink
 	tag  any
 	op   Op // Bufs is a copy, without empty buffers
 
@@ -57,28 +56,23 @@ func (p *operationPool) put(o *operation) {
 	p.idle.Put(o)
 }
 
-// A follower is a sink that looks at its request meanwhile; nil is its end.
-type follower interface{ follow(q *ring.Request) }
-
 // set makes o that of c, of which done bytes have been transferred, with slot as
 // its request.
-func (o *operation) set(f *AsyncFile, c *call, slot *ring.Request, done int) {
+func (o *operation) set(f *Handle, c *Call, slot *ring.Request, done int) {
 	bufs := o.op.Bufs[:0] // the caller may reuse its array at once
-	for _, p := range c.op.Bufs {
+	for _, p := range c.Op.Bufs {
 		if len(p) > 0 {
 			bufs = append(bufs, p)
 		}
 	}
-	o.op = c.op
+	o.op = c.Op
 	o.op.Bufs = bufs
-	o.slot, o.file, o.sink, o.tag = slot, f, c.to, c.tag
+	o.slot, o.file, o.sink, o.tag = slot, f, c.To, c.Tag
 	o.seek(0)
 	o.want = int(o.cursor.Left())
 	o.seek(done)
-	slot.Loan.Lend(!o.op.Kind.writes(), o.op.Buf, bufs)
-	if w, ok := o.sink.(follower); ok {
-		w.follow(slot)
-	}
+	slot.Loan.Lend(!o.op.Kind.Writes(), o.op.Buf, bufs)
+	o.sink.Follow(slot)
 }
 
 // seek goes to where done bytes have been transferred.
@@ -93,22 +87,22 @@ func (o *operation) end() int64 { return o.op.Offset + int64(o.want) }
 
 // fail sets the error that the operation ends with.
 func (o *operation) fail(err error) ring.Step {
-	o.err = o.file.pathError(o.op.Kind, err)
+	o.err = o.file.PathError(o.op.Kind, err)
 	return ring.Ended
 }
 
 // makePlan decides what the next submission transfers, and reports false, with
 // o.err set, if there is none to be made. Called by the owner of the request, which
 // holds no lock: a bounced write is copied here.
-func (f *AsyncFile) makePlan(o *operation) bool {
+func (f *Handle) makePlan(o *operation) bool {
 	p := &o.slot.Plan
 	p.FD, p.Off = f.fd, o.op.Offset+int64(o.done)
 	p.Buf, p.Asked, p.Copies, o.skip = nil, 0, 0, 0
 	switch o.op.Kind {
-	case OpSync:
+	case Sync:
 		p.Opcode = aio.OpFsync
 		return true
-	case OpDatasync:
+	case Datasync:
 		p.Opcode = aio.OpFdsync
 		return true
 	}
@@ -129,7 +123,7 @@ func (f *AsyncFile) makePlan(o *operation) bool {
 }
 
 // planStraight plans what goes between the caller's memory and the file.
-func (f *AsyncFile) planStraight(o *operation) {
+func (f *Handle) planStraight(o *operation) {
 	p, unit := &o.slot.Plan, f.unit(o.op.Kind)
 	if head := o.cursor.Head(); int64(len(head)) == o.cursor.Left() {
 		o.planBuf(head[:min(len(head), aio.MaxTransfer/unit*unit)])
@@ -138,7 +132,7 @@ func (f *AsyncFile) planStraight(o *operation) {
 	clear(p.Iovecs) // what is left may be fewer, and reset sees only those
 	p.Iovecs, p.Asked = o.cursor.AppendIovecs(p.Iovecs[:0], unit)
 	p.Opcode = aio.OpPreadv
-	if o.op.Kind.writes() {
+	if o.op.Kind.Writes() {
 		p.Opcode = aio.OpPwritev
 	}
 }
@@ -147,7 +141,7 @@ func (f *AsyncFile) planStraight(o *operation) {
 func (o *operation) planBuf(buf []byte) {
 	p := &o.slot.Plan
 	p.Opcode, p.Buf, p.Asked = aio.OpPread, buf, len(buf)
-	if o.op.Kind.writes() {
+	if o.op.Kind.Writes() {
 		p.Opcode = aio.OpPwrite
 	}
 }
@@ -163,7 +157,7 @@ func (o *operation) Advance(res int64, err error) ring.Step {
 
 // proceed takes the result of a submission. Where the operation goes on it has a
 // new plan.
-func (f *AsyncFile) proceed(o *operation, res int64, err error) ring.Step {
+func (f *Handle) proceed(o *operation, res int64, err error) ring.Step {
 	o.slot.Loan.Return()
 	n := 0
 	if err == nil {
@@ -173,7 +167,7 @@ func (f *AsyncFile) proceed(o *operation, res int64, err error) ring.Step {
 	if n > p.Asked && err == nil {
 		err = syscall.EIO // cannot be: the completion ring is not to be trusted
 	}
-	if errors.Is(err, ErrBufferLost) {
+	if errors.Is(err, ring.ErrBufferLost) {
 		o.bounce = nil // not to be given back to its pool
 	}
 	switch {
@@ -191,9 +185,9 @@ func (f *AsyncFile) proceed(o *operation, res int64, err error) ring.Step {
 			if err := o.short(n); err != nil {
 				return o.fail(err)
 			}
-			f.ring.stats.ShortTransfers.Add(1)
-			if f.ring.tracer != nil {
-				f.ring.tracer.short(o, n)
+			f.group.Counts.ShortTransfers.Add(1)
+			if f.group.tracer != nil {
+				f.group.tracer.short(o, n)
 			}
 		}
 	}
@@ -209,13 +203,13 @@ func (f *AsyncFile) proceed(o *operation, res int64, err error) ring.Step {
 // land takes note of n bytes, and copies those that a bounced read transferred to
 // the caller.
 func (o *operation) land(n int) error {
-	if o.bounce == nil || o.op.Kind.writes() {
+	if o.bounce == nil || o.op.Kind.Writes() {
 		o.done += o.cursor.Skip(n)
 		return nil
 	}
 	got, err := o.cursor.Scatter(o.slot.Plan.Buf[min(o.skip, n):n])
 	o.done += got
-	o.file.ring.stats.BytesCopied.Add(uint64(got))
+	o.file.group.Counts.BytesCopied.Add(uint64(got))
 	return err
 }
 
@@ -225,7 +219,7 @@ func (o *operation) short(n int) error {
 	unit := o.file.unit(o.op.Kind)
 	over := int((o.slot.Plan.Off + int64(n)) % int64(unit)) // bytes of a block in which it stopped
 	switch {
-	case !o.op.Kind.writes():
+	case !o.op.Kind.Writes():
 		if n == 0 || over != 0 {
 			// A direct read that stops inside a block stopped at the end of the
 			// file, and cannot be continued from there.
@@ -252,16 +246,14 @@ func (o *operation) Carry() {
 // Release implements ring.Client.
 func (o *operation) Release() (done ring.Tally, ready ring.Requests) {
 	f := o.file
-	if w, ok := o.sink.(follower); ok {
-		w.follow(nil)
-	}
-	if f.ring.tracer != nil {
+	o.sink.Follow(nil)
+	if f.group.tracer != nil {
 		o.seen.last = o.String()
 	}
 	ready = f.leaveSequence(o)
 	o.dropBounce()
 	o.slot = nil
-	if o.op.Kind.writes() {
+	if o.op.Kind.Writes() {
 		done.Written = uint64(o.done)
 	} else {
 		done.Read = uint64(o.done)
@@ -275,25 +267,14 @@ func (o *operation) Release() (done ring.Tally, ready ring.Requests) {
 // Deliver implements ring.Client.
 func (o *operation) Deliver() (ready ring.Requests) {
 	f := o.file
-	if f.ring.tracer != nil {
-		f.ring.tracer.delivers(o)
+	if f.group.tracer != nil {
+		f.group.tracer.delivers(o)
 	}
-	o.sink.deliver(Completion{Op: o.op.Kind, File: f, Buf: o.op.Buf, Offset: o.op.Offset, N: o.done, Err: o.err, Tag: o.tag})
+	o.sink.Deliver(Outcome{Kind: o.op.Kind, File: f, Buf: o.op.Buf, Offset: o.op.Offset, N: o.done, Err: o.err, Tag: o.tag})
 	if o.owed != nil {
 		ready = f.settle(o.owed)
 	}
-	f.ring.operations.put(o)
-	f.leave()
+	f.group.operations.put(o)
+	f.Leave()
 	return ready
 }
-
-// pathError wraps err as os.File does: io.EOF bare, everything else with the
-// operation and the path.
-func pathError(kind OpKind, path string, err error) error {
-	if err == nil || err == io.EOF {
-		return err
-	}
-	return &fs.PathError{Op: kind.errorOp(), Path: path, Err: err}
-}
-
-func (f *AsyncFile) pathError(kind OpKind, err error) error { return pathError(kind, f.name, err) }

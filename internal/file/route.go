@@ -1,12 +1,12 @@
-package asyncfile
+package file
 
 import "github.com/seed-39be8cca/asyncfile/internal/ring"
 
 // route sees a request on its way as far as what it has to wait for allows, and
 // adds it to batch if it may go to the kernel now. With here it is carried out on
 // the calling goroutine instead, if nothing is in its way.
-func (f *AsyncFile) route(o *operation, here bool, batch *ring.Requests) {
-	if o.op.Kind.writes() || o.op.Kind.syncs() || f.mixed {
+func (f *Handle) route(o *operation, here bool, batch *ring.Requests) {
+	if o.op.Kind.Writes() || o.op.Kind.Syncs() || f.Mixed {
 		if !f.enterSequence(o) {
 			return
 		}
@@ -24,7 +24,7 @@ func (f *AsyncFile) route(o *operation, here bool, batch *ring.Requests) {
 
 // dispatch sends o the way that keeps the caller free: into batch, for the
 // kernel, or to a worker.
-func (f *AsyncFile) dispatch(o *operation, batch *ring.Requests) {
+func (f *Handle) dispatch(o *operation, batch *ring.Requests) {
 	f.countWay(o)
 	job := f.jobOf(o)
 	if job == ring.JobNone || job == ring.JobSubmit {
@@ -36,21 +36,21 @@ func (f *AsyncFile) dispatch(o *operation, batch *ring.Requests) {
 		batch.Push(o.slot)
 		return
 	}
-	f.ring.core.ToWorker(o.slot, job)
+	f.group.ring.ToWorker(o.slot, job)
 }
 
 // jobOf tells what of o is for a worker.
-func (f *AsyncFile) jobOf(o *operation) ring.Job {
+func (f *Handle) jobOf(o *operation) ring.Job {
 	switch {
-	case !f.aio, o.way == cached, o.op.Kind == OpAppend && f.serial():
+	case !f.OnKernel, o.way == cached, o.op.Kind == Append && f.serial():
 		return ring.JobCarry
-	case o.op.Kind.syncs():
+	case o.op.Kind.Syncs():
 		return ring.JobNone // runs in a kernel worker
 	case f.extends(o):
 		return ring.JobCarry // the file could not be extended
-	case !f.direct:
+	case !f.Direct:
 		return ring.JobSubmit // the kernel does buffered I/O inside io_submit
-	case o.op.Kind.writes() && f.blocks.write(o):
+	case o.op.Kind.Writes() && f.Blocks.write(o):
 		return ring.JobSubmit
 	}
 	return ring.JobNone
@@ -58,12 +58,12 @@ func (f *AsyncFile) jobOf(o *operation) ring.Job {
 
 // write reports whether a direct write inside the file waits for the device in
 // io_submit.
-func (b *blocking) write(o *operation) bool {
-	return b.all || b.unit > 1 && (o.op.Offset|int64(o.want))%b.unit != 0
+func (b *Blocking) write(o *operation) bool {
+	return b.All || b.Unit > 1 && (o.op.Offset|int64(o.want))%b.Unit != 0
 }
 
 // dispatchAll sends requests that were held, as dispatch does one.
-func (f *AsyncFile) dispatchAll(list ring.Requests) (batch ring.Requests) {
+func (f *Handle) dispatchAll(list ring.Requests) (batch ring.Requests) {
 	for q := list.Pop(); q != nil; q = list.Pop() {
 		f.dispatch(q.Client.(*operation), &batch)
 	}
@@ -71,12 +71,12 @@ func (f *AsyncFile) dispatchAll(list ring.Requests) (batch ring.Requests) {
 }
 
 // countWay counts a request that O_DIRECT does not take as it is.
-func (f *AsyncFile) countWay(o *operation) {
+func (f *Handle) countWay(o *operation) {
 	switch {
 	case o.way == straight:
-	case !o.op.Kind.writes():
-		f.ring.stats.BouncedReads.Add(1)
+	case !o.op.Kind.Writes():
+		f.group.Counts.BouncedReads.Add(1)
 	default:
-		f.ring.stats.BouncedWrites.Add(1)
+		f.group.Counts.BouncedWrites.Add(1)
 	}
 }
