@@ -123,10 +123,11 @@ func (q *Queue) help(ctx context.Context, how *ring.Lending) (reached bool) {
 		}
 		q.urge()
 	}
-	if !how.Poll {
-		q.expect()
+	if how.Poll {
+		return q.reached()
 	}
-	return q.reached()
+	q.expect()
+	return false // even if it is: who is counted has to park, and does not wait then
 }
 
 // mayBeSent returns what a goroutine in Receive sends itself, and so may sleep for in

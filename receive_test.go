@@ -811,3 +811,23 @@ func TestReceiveAllocations(t *testing.T) {
 		closeQueue(t, q)
 	}
 }
+
+// A completion that comes just before Receive would wait for it leaves nothing behind:
+// who counts as parked for good has the completers do what Receive does.
+func TestCompletionBeforeReceiveParks(t *testing.T) {
+	inBubble(t, 4, func(s *scripted) {
+		q := s.newQueue(4)
+		s.read(q, s.direct, 10)
+		s.pass() // the watchdog has it ended, after Receive has looked
+		list, n := make([]Completion, 1), 0
+		if !q.help(s.Context(), &ring.Lending{Stay: maxStay}) {
+			n, _ = q.park(s.Context(), list)
+		}
+		if parked := q.parked.Load(); parked != 0 {
+			s.Errorf("%d goroutines are parked, of none", parked)
+		}
+		if n == 0 {
+			q.Receive(s.Context(), list)
+		}
+	})
+}
