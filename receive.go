@@ -113,22 +113,34 @@ func stayOf(ctx context.Context) time.Duration {
 // help lends the calling goroutine to the Ring, and reports whether there is
 // something to receive. Otherwise, if it is to wait, it is counted as parked.
 func (q *Queue) help(ctx context.Context, how *ring.Lending) (reached bool) {
-	reach := q.reach.Load()
-	if q.begun.Load() > q.ended.Load() && reach != nil {
-		if reach.ring != nil {
-			how.Until, how.Lanes, how.May = received{q}, reach.lanes, reach.mayBeSent(ctx)
-			how.Several, how.Pull = 1, true
-			q.unask()
-			return reach.ring.Lend(how)
-		}
+	if reach := q.reach.Load(); q.inProgress() && reach != nil && reach.ring != nil {
+		how.Until, how.Lanes, how.May = received{q}, reach.lanes, reach.mayBeSent(ctx)
+		how.Several, how.Pull = 1, true
+		q.unask()
+		return reach.ring.Lend(how)
+	}
+	if !how.Poll {
+		q.withdraw()
+		return false // even if it is: who is counted has to park, and does not wait then
+	}
+	if q.inProgress() {
 		q.urge()
 	}
-	if how.Poll {
-		return q.reached()
-	}
-	q.expect()
-	return false // even if it is: who is counted has to park, and does not wait then
+	return q.reached()
 }
+
+// withdraw counts a goroutine as parked, and leaves to the completers what is in
+// progress; so also what was begun meanwhile, whose submitter may have seen nobody
+// parked, or the Queue counted before it was.
+func (q *Queue) withdraw() {
+	q.expect()
+	if q.inProgress() {
+		q.urge()
+	}
+}
+
+// inProgress reports whether something has begun and not ended.
+func (q *Queue) inProgress() bool { return q.ended.Load() < q.begun.Load() }
 
 // mayBeSent returns what a goroutine in Receive sends itself, and so may sleep for in
 // io_submit: nothing, if one device would hold it up for another; and no writes,

@@ -831,3 +831,24 @@ func TestCompletionBeforeReceiveParks(t *testing.T) {
 		}
 	})
 }
+
+// What is begun after Receive has found nothing in progress, and before it is counted
+// as parked, is reaped at once. Its submitter has seen nobody who parks.
+func TestSubmitBeforeReceiveParks(t *testing.T) {
+	inBubble(t, 4, func(s *scripted) {
+		q := s.newQueue(4)
+		s.hold()
+		list := make([]Completion, 1)
+		q.pulling.Add(1)
+		s.read(q, s.direct, 10)
+		s.settle()
+		s.inNoTime("what was begun", func() {
+			q.withdraw()
+			s.completeAt(10)
+			if n, err := q.park(s.Context(), list); n != 1 {
+				s.Errorf("received %d, %v", n, err)
+			}
+		})
+		q.pulling.Add(-1)
+	})
+}
