@@ -215,7 +215,7 @@ func (q *Queue) unask() {
 // rest stops to count the Queue with its Rings when nothing is in progress: an idle
 // Queue is no reason to reap what is others'.
 func (q *Queue) rest() {
-	if !q.asking.Load() || q.ended.Load() < q.begun.Load() {
+	if !q.asking.Load() || q.inProgress() {
 		return
 	}
 	q.mu.Lock()
@@ -231,16 +231,18 @@ func (q *Queue) rest() {
 // count counts the Queue with its Rings while it has something in progress. Called
 // with mu held.
 func (q *Queue) count() {
-	reach := q.reach.Load()
-	if reach == nil {
+	if q.reach.Load() == nil {
 		return
 	}
-	q.asking.Store(true) // before the look: one of rest and this sees the other
-	if q.ended.Load() == q.begun.Load() {
+	q.asking.Store(true) // before the looks: of rest, or extend, and this one sees the other
+	for !q.inProgress() {
 		q.uncount()
-		return
+		if !q.inProgress() { // after it was uncounted: who begins from now on sees that
+			return
+		}
+		q.asking.Store(true)
 	}
-	for _, l := range reach.lanes {
+	for _, l := range q.reach.Load().lanes {
 		if !slices.Contains(q.asked, l.Ring()) {
 			q.asked = append(q.asked, l.Ring())
 			l.Ring().Count(1)
