@@ -76,6 +76,7 @@ var (
 		"examples/classic":     ".",
 		"examples/copy":        ".",
 		"examples/quickstart":  ".",
+		"probe":                ". internal/aio",
 	}
 	testImports = map[string]string{
 		".":            ". internal/aiotest internal/golden internal/vec/vectest",
@@ -246,8 +247,9 @@ func readSources(t *testing.T) (list []*source) {
 		if err != nil {
 			return err
 		}
-		top, _, _ := strings.Cut(name, "/")
-		s.core = !own[top]
+		for dir := s.dir; dir != "."; dir = path.Dir(dir) {
+			s.core = s.core && !own[dir]
+		}
 		list = append(list, s)
 		return nil
 	})
