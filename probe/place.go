@@ -15,7 +15,7 @@ import (
 type Place struct {
 	Name       string // as it was given to Path
 	Kind       string // "directory", "file" or "device"
-	FileSystem string // its type, as mount(8) has it: "ext4"
+	FileSystem string // its type, as mount(8) has it: "ext4"; this and the next two are empty for a device
 	BlockSize  int64  // of the file system, in bytes (statfs(2), f_bsize)
 	Mount      Mount
 	Device     *Device    // below the file system; nil where it has none: tmpfs, NFS
@@ -63,39 +63,66 @@ type Atomic struct {
 // errors.ErrUnsupported where name is a pipe or a socket, or ctx.Err(): Path looks at
 // ctx between any two calls, and a device that does not answer may hold up each.
 func Path(ctx context.Context, name string) (*Place, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	p := &Place{Name: name}
-	dir := name // for what is written
-	switch mode := info.Mode(); {
-	case mode.IsDir():
-		p.Kind = "directory"
-	case mode.IsRegular():
-		p.Kind, dir = "file", filepath.Dir(name)
-	case mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0:
-		p.Kind, dir = "device", ""
-	default:
-		return nil, &fs.PathError{Op: "probe", Path: name, Err: fmt.Errorf("neither a file, a directory nor a block device: %w", errors.ErrUnsupported)}
-	}
-	f, err := os.Open(name)
+	p, f, err := locate(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	p.look(f)
+	dir := name // for what is written
+	switch p.Kind {
+	case "file":
+		dir = filepath.Dir(name)
+	case "device":
+		dir = ""
+	}
 	return p, p.try(ctx, f, dir)
+}
+
+// Locate is Path without the trials: it reads what is known of the place, and neither
+// reads nor writes files there. Direct and what follows it in the Place stay zero. The
+// error is that of Path.
+func Locate(name string) (*Place, error) {
+	p, f, err := locate(name)
+	if err != nil {
+		return nil, err
+	}
+	return p, f.Close()
+}
+
+func locate(name string) (*Place, *os.File, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &Place{Name: name}
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		p.Kind = "directory"
+	case mode.IsRegular():
+		p.Kind = "file"
+	case mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0:
+		p.Kind = "device"
+	default:
+		return nil, nil, &fs.PathError{Op: "probe", Path: name, Err: fmt.Errorf("neither a file, a directory nor a block device: %w", errors.ErrUnsupported)}
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.look(f)
+	return p, f, nil
 }
 
 // look fills in what can be read, without trying anything.
 func (p *Place) look(f *os.File) {
 	fd := int(f.Fd())
-	if fs, err := aio.FileSystem(fd); err == nil {
-		p.FileSystem = fs.String()
+	if p.Kind != "device" {
+		if fs, err := aio.FileSystem(fd); err == nil {
+			p.FileSystem = fs.String()
+		}
+		p.BlockSize = aio.BlockSize(fd)
+		p.Mount = mountOf(fd)
 	}
-	p.BlockSize = aio.BlockSize(fd)
-	p.Mount = mountOf(fd)
 	number, err := aio.Device(fd)
 	if err != nil {
 		return

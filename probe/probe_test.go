@@ -193,3 +193,19 @@ func ExampleAIO() {
 	}
 	fmt.Println("native AIO works")
 }
+
+// Locate says what Path says, and tries nothing.
+func TestLocate(t *testing.T) {
+	dir := t.TempDir()
+	p, err := probe.Locate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := place(t, dir)
+	if p.FileSystem != tried.FileSystem || p.Mount != tried.Mount || p.Kind != tried.Kind || len(p.Features) != 0 {
+		t.Errorf("%+v, and Path says %+v", p, tried)
+	}
+	if _, err := probe.Locate(filepath.Join(dir, "absent")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}

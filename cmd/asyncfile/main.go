@@ -37,6 +37,7 @@ type commands struct {
 	Color string `enum:"auto,always,never" default:"auto" help:"Colours: ${enum}; auto has them on a terminal, unless NO_COLOR is set."`
 
 	Probe probeCommand `cmd:"" help:"What kernel, sandbox, file system and device allow here, and advice."`
+	Ping  pingCommand  `cmd:"" help:"The latency of a disk, one line a request."`
 }
 
 // An app is what a command runs in.
