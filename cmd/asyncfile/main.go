@@ -38,6 +38,7 @@ type commands struct {
 
 	Probe probeCommand `cmd:"" help:"What kernel, sandbox, file system and device allow here, and advice."`
 	Ping  pingCommand  `cmd:"" help:"The latency of a disk, one line a request."`
+	Copy  copyCommand  `cmd:"" help:"Copy files and trees, with many blocks in flight."`
 }
 
 // An app is what a command runs in.
