@@ -18,14 +18,14 @@ import (
 
 // copyCommand copies files and trees.
 type copyCommand struct {
-	Src string `arg:"" help:"File or tree. A symbolic link is copied as one."`
-	Dst string `arg:"" help:"Where the copy is to be; in a directory that is there already it gets the name of SRC."`
+	Src fileName `arg:"" help:"File or tree. A symbolic link is copied as one."`
+	Dst fileName `arg:"" help:"Where the copy is to be; in a directory that is there already it gets the name of SRC."`
 
 	Exactly bool      `short:"T" help:"DST is the copy, even where it is a directory: add no name."`
 	Resume  bool      `help:"Go on after an interruption: leave files alone that have size and time of their source, continue parts."`
 	Verify  bool      `help:"Read each copy back, from the device, and compare, before it gets its name."`
 	Sync    bool      `help:"Each copy is on stable storage before it gets its name (fsync)."`
-	Direct  string    `enum:"auto,always,never" default:"auto" help:"O_DIRECT: ${enum}; auto reads so what is large and not in the page cache."`
+	Direct  string    `enum:"auto,always,never" default:"auto" help:"O_DIRECT, with many blocks in flight: ${enum}; auto reads so from another file system, what is large and not in the page cache."`
 	Reflink string    `enum:"auto,always,never" default:"auto" help:"Share blocks with the source: ${enum}."`
 	Depth   int       `default:"16" help:"Blocks in flight of one large file. Default: ${default}."`
 	Block   term.Size `default:"1M" help:"Bytes of one, a multiple of 4k. Default: ${default}."`
@@ -58,14 +58,14 @@ func (c *copyCommand) Run(a *app) error {
 	}
 	w := &copyWork{app: a, bar: a.Progress(-1, "copy")}
 	if term.IsTerminal(a.Err) && !c.Quiet {
-		go w.measure(c.Src)
+		go w.measure(string(c.Src))
 	}
 	begun := time.Now()
-	s, err := copying.Copy(a.ctx, c.Src, c.Dst, copying.Options{
+	s, err := copying.Copy(a.ctx, string(c.Src), string(c.Dst), copying.Options{
 		Direct: modes[c.Direct], Reflink: modes[c.Reflink], Verify: c.Verify, Resume: c.Resume, Sync: c.Sync, Exactly: c.Exactly,
 		Depth: c.Depth, Block: int(c.Block), AtOnce: c.AtOnce, Progress: w.progress, Problem: w.problem,
 	})
-	d := &copyDocument{copySchema, c.Src, c.Dst, s, time.Since(begun).Nanoseconds(), a.ctx.Err() != nil, w.problems}
+	d := &copyDocument{copySchema, string(c.Src), string(c.Dst), s, time.Since(begun).Nanoseconds(), a.ctx.Err() != nil, w.problems}
 	w.clear()
 	if err != nil && a.ctx.Err() == nil {
 		return err

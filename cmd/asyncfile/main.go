@@ -39,6 +39,7 @@ type commands struct {
 	Probe probeCommand `cmd:"" help:"What kernel, sandbox, file system and device allow here, and advice."`
 	Ping  pingCommand  `cmd:"" help:"The latency of a disk, one line a request."`
 	Copy  copyCommand  `cmd:"" help:"Copy files and trees, with many blocks in flight."`
+	Sum   sumCommand   `cmd:"" help:"Checksums of many files at once, written and checked as sha256sum does."`
 }
 
 // An app is what a command runs in.
@@ -117,6 +118,20 @@ func (a *app) exitCode(err error) int {
 		fmt.Fprintln(a.Err, a.Bad("asyncfile:"), err)
 	}
 	return exitFailed
+}
+
+// A fileName is an argument that kong leaves as it is: any bytes.
+type fileName string
+
+// Decode takes the argument. What kong does with a string goes through JSON, and so through
+// UTF-8.
+func (n *fileName) Decode(ctx *kong.DecodeContext) error {
+	token, err := ctx.Scan.PopValue("file name")
+	if err != nil {
+		return err
+	}
+	*n = fileName(token.String())
+	return nil
 }
 
 // A usageError is a command line that cannot have been meant.

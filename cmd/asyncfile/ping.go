@@ -16,7 +16,7 @@ import (
 
 // pingCommand asks a disk again and again.
 type pingCommand struct {
-	Path string `arg:"" default:"." help:"Directory (a file without a name is made in it), file or block device."`
+	Path fileName `arg:"" default:"." help:"Directory (a file without a name is made in it), file or block device."`
 
 	Count      int           `short:"c" help:"Stop after so many requests. 0: go on until interrupted."`
 	Interval   time.Duration `short:"i" default:"1s" help:"From the start of one request to that of the next. Default: ${default}."`
@@ -49,11 +49,11 @@ func (c *pingCommand) Run(a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	place, err := probe.Locate(c.Path)
+	place, err := probe.Locate(string(c.Path))
 	if err != nil {
 		return err
 	}
-	to, err := target.Open(a.ctx, target.Request{Path: c.Path, Size: int64(c.FileSize), Write: c.Write, Overwrite: c.DestroyContents})
+	to, err := target.Open(a.ctx, target.Request{Path: string(c.Path), Size: int64(c.FileSize), Write: c.Write, Overwrite: c.DestroyContents})
 	if err != nil {
 		if errors.Is(err, target.ErrOverwrite) {
 			return usageError(err.Error() + ": if you mean it, say --destroy-contents")
@@ -304,7 +304,7 @@ type pingDocument struct {
 
 func (p *pinger) document() *pingDocument {
 	d := &pingDocument{
-		Schema: pingSchema, Path: p.c.Path, Place: p.place, Kind: "reads", Access: p.ran.access,
+		Schema: pingSchema, Path: string(p.c.Path), Place: p.place, Kind: "reads", Access: p.ran.access,
 		Backend: p.ran.backend, Size: int64(p.c.Size), Requests: p.sent, Failed: p.failed, Hanging: p.hangs,
 		Bytes: p.moved, Elapsed: p.lasted.Nanoseconds(), Latency: p.took.Summary(), Histogram: p.took.Bars(),
 	}

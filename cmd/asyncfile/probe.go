@@ -11,7 +11,7 @@ import (
 
 // probeCommand prints what package probe finds.
 type probeCommand struct {
-	Path string `arg:"" default:"." help:"File, directory or block device. In a directory, or beside a file, a file without a name is written."`
+	Path fileName `arg:"" default:"." help:"File, directory or block device. In a directory, or beside a file, a file without a name is written."`
 }
 
 func (*probeCommand) Help() string {
@@ -27,7 +27,7 @@ A program asks the same of package probe.`
 // Run runs the command.
 func (c *probeCommand) Run(a *app) error {
 	machine := probe.System()
-	place, err := probe.Path(a.ctx, c.Path)
+	place, err := probe.Path(a.ctx, string(c.Path))
 	if err != nil {
 		return err
 	}

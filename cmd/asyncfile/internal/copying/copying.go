@@ -26,7 +26,7 @@ import (
 
 // Options say how to copy. The zero Options are the defaults.
 type Options struct {
-	Direct   Mode                         // O_DIRECT on both sides; Auto reads directly what is large and not in the page cache
+	Direct   Mode                         // O_DIRECT on both sides; Auto reads so from another file system, what is large and not in the page cache
 	Reflink  Mode                         // share the blocks, where the file system can; Auto copies where it cannot
 	Verify   bool                         // read the copy back from the device and compare, before it is renamed
 	Resume   bool                         // leave files alone that are there with the same size and time; continue parts
@@ -79,7 +79,7 @@ var (
 type copier struct {
 	Options
 	ctx  context.Context
-	ring *asyncfile.Ring
+	ring func() (*asyncfile.Ring, error) // made when the first file needs it
 
 	total    counters
 	noClones sync.Map // pairs of devices between which blocks cannot be shared
@@ -119,11 +119,15 @@ func Copy(ctx context.Context, src, dst string, o Options) (Summary, error) {
 	if err := keepsOff(src, dst, info); err != nil {
 		return Summary{}, err
 	}
-	if c.ring, err = asyncfile.NewRing(asyncfile.WithQueueDepth(4 * c.Depth)); err != nil {
-		return Summary{}, err
-	}
-	defer c.ring.Close()
+	var ring *asyncfile.Ring
+	c.ring = sync.OnceValues(func() (_ *asyncfile.Ring, err error) {
+		ring, err = asyncfile.NewRing(asyncfile.WithQueueDepth(4 * c.Depth))
+		return ring, err
+	})
 	c.tree(src, dst, info)
+	if ring != nil {
+		defer ring.Close()
+	}
 	if ctx.Err() != nil {
 		return c.summary(), context.Cause(ctx)
 	}

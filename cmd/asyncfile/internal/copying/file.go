@@ -127,7 +127,7 @@ func (j *job) content() error {
 			return err
 		}
 	}
-	if j.Direct == Always || j.size >= large && !j.cached() {
+	if j.Direct == Always || j.size >= large && !j.inKernel() {
 		return j.byBlocks(sparse)
 	}
 	return j.byKernel(sparse)
@@ -152,6 +152,13 @@ func (j *job) clone() bool {
 		j.noClones.Store(pair, true)
 	}
 	return err == nil
+}
+
+// inKernel reports whether the kernel copies from page to page without going through
+// memory of this process: within one file system.
+func (j *job) inKernel() bool {
+	var to unix.Stat_t
+	return unix.Fstat(int(j.part.Fd()), &to) == nil && to.Dev == j.st.Dev
 }
 
 // finish makes the part the file. What cannot be kept of its attributes is a problem of its

@@ -9,19 +9,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-39be8cca/asyncfile"
+	"github.com/seed-39be8cca/asyncfile/cmd/asyncfile/internal/pagecache"
 )
 
 // kernelChunk is how much the kernel copies before the context is looked at, in bytes.
-const kernelChunk = 16 << 20
+const kernelChunk = 8 << 20
 
 // byKernel has the kernel copy from page to page: copy_file_range(2). Where it does not, the
 // file goes by blocks, or if it is small through memory.
 func (j *job) byKernel(sparse bool) error {
+	ahead := j.from
+	if j.size < large || pagecache.Holds(j.in, j.size) {
+		ahead = j.size
+	}
 	return j.ranges(sparse, func(off, end int64) error {
 		for off < end {
 			if j.ctx.Err() != nil {
 				return context.Cause(j.ctx)
 			}
+			ahead = j.prefetch(max(ahead, off), min(off+2*kernelChunk, end))
 			n, err := copyRange(j.part, j.in, off, min(end-off, kernelChunk))
 			if err != nil {
 				return pathError("copy_file_range", j.src, err)
@@ -35,6 +41,16 @@ func (j *job) byKernel(sparse bool) error {
 		}
 		return nil
 	})
+}
+
+// prefetch has the device read from off to end while what is before it is copied: the
+// kernel's own read-ahead is a tenth of that. It returns up to where that was asked for.
+func (j *job) prefetch(off, end int64) int64 {
+	if off >= end {
+		return off
+	}
+	unix.Fadvise(int(j.in.Fd()), off, end-off, unix.FADV_WILLNEED)
+	return end
 }
 
 // copyRange copies up to n bytes at off.
@@ -78,20 +94,24 @@ func (j *job) byBlocks(sparse bool) error {
 // open returns both sides as AsyncFiles, on descriptors of their own.
 func (j *job) open() (in, out *asyncfile.AsyncFile, err error) {
 	source, target := asyncfile.DirectPrefer, asyncfile.DirectOff
-	switch j.Direct {
-	case Always:
+	switch {
+	case j.Direct == Always:
 		target = asyncfile.DirectPrefer
-	case Never:
+	case j.Direct == Never || pagecache.Holds(j.in, j.size):
 		source = asyncfile.DirectOff
 	}
-	in, err = asyncfile.Open(j.src, asyncfile.WithRing(j.ring), asyncfile.WithDirect(source))
+	ring, err := j.ring()
+	if err != nil {
+		return nil, nil, err
+	}
+	in, err = asyncfile.Open(j.src, asyncfile.WithRing(ring), asyncfile.WithDirect(source))
 	if err != nil {
 		return nil, nil, err
 	}
 	if same, err := sameFile(in, j.in); err != nil || !same {
 		return nil, nil, errors.Join(err, pathError("copy", j.src, ErrChanged), in.Close())
 	}
-	out, err = asyncfile.OpenFile(j.name, os.O_WRONLY, 0, asyncfile.WithRing(j.ring), asyncfile.WithDirect(target))
+	out, err = asyncfile.OpenFile(j.name, os.O_WRONLY, 0, asyncfile.WithRing(ring), asyncfile.WithDirect(target))
 	if err != nil {
 		in.Close()
 	}
@@ -211,7 +231,11 @@ func (j *job) verify() error {
 		return err
 	}
 	unix.Fadvise(int(j.part.Fd()), 0, 0, unix.FADV_DONTNEED)
-	back, err := asyncfile.Open(j.name, asyncfile.WithRing(j.ring), asyncfile.WithDirect(asyncfile.DirectPrefer))
+	ring, err := j.ring()
+	if err != nil {
+		return err
+	}
+	back, err := asyncfile.Open(j.name, asyncfile.WithRing(ring), asyncfile.WithDirect(asyncfile.DirectPrefer))
 	if err != nil {
 		return err
 	}
