@@ -40,6 +40,7 @@ type commands struct {
 	Ping  pingCommand  `cmd:"" help:"The latency of a disk, one line a request."`
 	Copy  copyCommand  `cmd:"" help:"Copy files and trees, with many blocks in flight."`
 	Sum   sumCommand   `cmd:"" help:"Checksums of many files at once, written and checked as sha256sum does."`
+	Bench benchCommand `cmd:"" help:"The ways to keep a disk busy, side by side."`
 }
 
 // An app is what a command runs in.

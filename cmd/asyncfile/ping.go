@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -53,11 +54,8 @@ func (c *pingCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	to, err := target.Open(a.ctx, target.Request{Path: string(c.Path), Size: int64(c.FileSize), Write: c.Write, Overwrite: c.DestroyContents})
+	to, err := openTarget(a.ctx, target.Request{Path: string(c.Path), Size: int64(c.FileSize), Write: c.Write, Overwrite: c.DestroyContents})
 	if err != nil {
-		if errors.Is(err, target.ErrOverwrite) {
-			return usageError(err.Error() + ": if you mean it, say --destroy-contents")
-		}
 		return err
 	}
 	defer to.Close()
@@ -89,6 +87,15 @@ func (c *pingCommand) check() error {
 		return usageError("--destroy-contents is for --write")
 	}
 	return nil
+}
+
+// openTarget opens a target, and says what to do where that would destroy something.
+func openTarget(ctx context.Context, r target.Request) (*target.Target, error) {
+	t, err := target.Open(ctx, r)
+	if errors.Is(err, target.ErrOverwrite) {
+		return nil, usageError(err.Error() + ": if you mean it, say --destroy-contents")
+	}
+	return t, err
 }
 
 // sender returns what carries out one request on f.
