@@ -32,7 +32,7 @@ var rooms = []room{
 	{"what is made of a file's operations", "queue.go reader.go receive.go stream.go writer.go"},
 	{"the file", "asyncfile.go begin.go bounce.go direct.go extension.go open.go operation.go perform.go resize.go route.go sequence.go"},
 	{ringRoom, "bouncepool.go completer.go debug.go lane.go lost.go outcome.go reap.go request.go ring.go setup.go shared.go slots.go stats.go submit.go verify.go walk.go watchdog.go"},
-	{"what knows neither", "buffers.go completion.go doc.go future.go op.go options.go"},
+	{"what knows neither", "buffers.go completion.go doc.go future.go op.go options.go profile.go"},
 }
 
 const ringRoom = "the Ring"

@@ -39,7 +39,7 @@ func (*copyCommand) Help() string {
 Examples:
   asyncfile copy /var/lib/data /backup       # makes /backup/data
   asyncfile copy -T /var/lib/data /backup    # the content of data is in /backup
-  asyncfile copy --verify --sync big.img /mnt/usb
+  asyncfile copy --verify --sync big.img /media/usb
   asyncfile copy --resume /var/lib/data /backup   # after Ctrl-C`
 }
 

@@ -4,6 +4,8 @@
 //	asyncfile ping [PATH]      the latency of a disk, one line a request
 //	asyncfile copy SRC DST     copy files and trees, with many blocks in flight
 //	asyncfile sum FILE...      checksums of many files at once
+//	asyncfile bench [PATH]     the ways to keep a disk busy, side by side
+//	asyncfile tune PATH        find the queue depth of a device
 //
 // It is for Linux. Each command has examples in its --help. docs/tool.md in the repository has
 // recorded output, the JSON schemas and the exit codes.
@@ -41,6 +43,7 @@ type commands struct {
 	Copy  copyCommand  `cmd:"" help:"Copy files and trees, with many blocks in flight."`
 	Sum   sumCommand   `cmd:"" help:"Checksums of many files at once, written and checked as sha256sum does."`
 	Bench benchCommand `cmd:"" help:"The ways to keep a disk busy, side by side."`
+	Tune  tuneCommand  `cmd:"" help:"Find the queue depth of a device, and write a profile that the library reads."`
 }
 
 // An app is what a command runs in.
