@@ -127,12 +127,12 @@ func randomTree(t *testing.T, root string, random *rand.Rand) {
 			if random.IntN(3) == 0 { // a hole
 				must(os.Truncate(to, int64(len(content)+random.IntN(1_000_000))))
 			}
+			if err := unix.Setxattr(to, "user.note", []byte("kept\x00"), 0); err != nil && err != unix.ENOTSUP {
+				t.Fatal(err)
+			}
 			must(os.Chmod(to, fs.FileMode(0o400|random.IntN(0o400))))
 			if random.IntN(3) == 0 {
 				must(os.Chmod(to, 0o755|fs.ModeSetuid))
-			}
-			if err := unix.Setxattr(to, "user.note", []byte("kept\x00"), 0); err != nil && err != unix.ENOTSUP {
-				t.Fatal(err)
 			}
 			files = append(files, to)
 		}

@@ -82,13 +82,12 @@ func (c *copier) attributes(src, dst string, st *unix.Stat_t) error {
 	if err := unix.Lchown(dst, int(st.Uid), int(st.Gid)); err != nil && err != unix.EPERM {
 		return pathError("chown", dst, err)
 	}
-	link := st.Mode&unix.S_IFMT == unix.S_IFLNK
-	if !link { // chown has cleared the set-user-ID bit
+	xattrs := copyXattrs(src, dst)           // before the mode, which may forbid it
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK { // chown has cleared the set-user-ID bit
 		if err := unix.Chmod(dst, st.Mode&0o7777); err != nil {
 			return pathError("chmod", dst, err)
 		}
 	}
-	xattrs := copyXattrs(src, dst)
 	times := []unix.Timespec{st.Atim, st.Mtim}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, dst, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return pathError("utimensat", dst, err)

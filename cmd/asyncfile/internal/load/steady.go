@@ -6,7 +6,7 @@ type Verdict string
 const (
 	Steady   Verdict = "steady"     // the last windows are alike
 	Unsteady Verdict = "not steady" // they are not
-	Burst    Verdict = "burst only" // they are alike or not, and the device did much more before
+	Burst    Verdict = "burst only" // they are alike, and the device did much more before
 )
 
 const (
@@ -37,13 +37,13 @@ func Judge(windows []int64) (rate float64, v Verdict) {
 	for i := 0; i+tail <= len(windows); i++ {
 		best = max(best, mean(windows[i:i+tail]))
 	}
-	if rate < lasting*best {
-		return rate, Burst
-	}
 	for _, n := range last {
 		if d := float64(n) - rate; d > alike*rate || -d > alike*rate {
 			return rate, Unsteady
 		}
+	}
+	if rate < lasting*best {
+		return rate, Burst
 	}
 	return rate, Steady
 }
