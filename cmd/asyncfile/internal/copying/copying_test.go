@@ -231,10 +231,10 @@ func uncache(t *testing.T, name string) {
 // A copy that is interrupted, at any place, leaves no file under its name, and a part that
 // Resume continues; what it continues is right even where the source has changed.
 func TestResume(t *testing.T) {
-	const size = 12 << 20
+	const size = 21 << 20
 	resumed := int64(0)
 	for _, o := range []Options{{}, {Direct: Always, Depth: 2}} {
-		for _, stop := range []int64{1, 5 << 20, size - 1} {
+		for _, stop := range []int64{1, 17 << 20, size - 1} {
 			for _, change := range []bool{false, true} {
 				dir := t.TempDir()
 				src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")

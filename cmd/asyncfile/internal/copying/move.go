@@ -13,21 +13,17 @@ import (
 )
 
 // kernelChunk is how much the kernel copies before the context is looked at, in bytes.
-const kernelChunk = 8 << 20
+const kernelChunk = 16 << 20
 
 // byKernel has the kernel copy from page to page: copy_file_range(2). Where it does not, the
 // file goes by blocks, or if it is small through memory.
 func (j *job) byKernel(sparse bool) error {
-	ahead := j.from
-	if j.size < large || pagecache.Holds(j.in, j.size) {
-		ahead = j.size
-	}
+	unix.Fadvise(int(j.in.Fd()), 0, 0, unix.FADV_SEQUENTIAL) // twice the read-ahead
 	return j.ranges(sparse, func(off, end int64) error {
 		for off < end {
 			if j.ctx.Err() != nil {
 				return context.Cause(j.ctx)
 			}
-			ahead = j.prefetch(max(ahead, off), min(off+2*kernelChunk, end))
 			n, err := copyRange(j.part, j.in, off, min(end-off, kernelChunk))
 			if err != nil {
 				return pathError("copy_file_range", j.src, err)
@@ -41,16 +37,6 @@ func (j *job) byKernel(sparse bool) error {
 		}
 		return nil
 	})
-}
-
-// prefetch has the device read from off to end while what is before it is copied: the
-// kernel's own read-ahead is a tenth of that. It returns up to where that was asked for.
-func (j *job) prefetch(off, end int64) int64 {
-	if off >= end {
-		return off
-	}
-	unix.Fadvise(int(j.in.Fd()), off, end-off, unix.FADV_WILLNEED)
-	return end
 }
 
 // copyRange copies up to n bytes at off.
