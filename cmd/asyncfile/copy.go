@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-
 	"github.com/seed-39be8cca/asyncfile/cmd/asyncfile/internal/copying"
 	"github.com/seed-39be8cca/asyncfile/cmd/asyncfile/internal/term"
 )
@@ -56,7 +54,7 @@ func (c *copyCommand) Run(a *app) error {
 	case c.AtOnce < 0:
 		return usageError("--at-once is 1 or more")
 	}
-	w := &copyWork{app: a, bar: a.Progress(-1, "copy")}
+	w := &copyWork{app: a, bar: a.Progress(-1, "copy"), problems: []string{}}
 	if term.IsTerminal(a.Err) && !c.Quiet {
 		go w.measure(string(c.Src))
 	}
@@ -130,14 +128,14 @@ type copyDocument struct {
 // copyWork is what happens while a copy is at work.
 type copyWork struct {
 	*app
-	bar *progressbar.ProgressBar
+	bar *term.Bar
 
 	mu       sync.Mutex // of what follows, and of the terminal
 	problems []string
 	ended    bool
 }
 
-func (w *copyWork) progress(n int64) { w.bar.Add64(n) }
+func (w *copyWork) progress(n int64) { w.bar.Add(n) }
 
 // problem prints what could not be copied, at once.
 func (w *copyWork) problem(name string, err error) {
@@ -180,7 +178,7 @@ func (w *copyWork) measure(src string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.ended {
-		w.bar.ChangeMax64(max(total, 1))
+		w.bar.Total(max(total, 1))
 	}
 }
 

@@ -245,6 +245,18 @@ type slot struct {
 	begun time.Time
 }
 
+// A puller is one goroutine that submits to a Queue and receives from it.
+type puller struct {
+	*meter
+	file   *asyncfile.AsyncFile
+	queue  *asyncfile.Queue
+	kind   asyncfile.OpKind
+	blocks int64
+	flying int
+	took   *latency.Histogram
+	failed error
+}
+
 // Queue is one goroutine that submits to a Queue and receives from it.
 func Queue(ctx context.Context, j Job) (*Result, error) {
 	blocks, err := j.Target.Blocks(j.Block)
@@ -256,51 +268,52 @@ func Queue(ctx context.Context, j Job) (*Result, error) {
 		return nil, err
 	}
 	defer f.Close()
-	q := asyncfile.NewQueue(j.Depth)
-	defer q.Close()
-	m := j.start(ctx)
-	took := latency.New()
-	kind := asyncfile.OpRead
+	p := &puller{meter: j.start(ctx), file: f, queue: asyncfile.NewQueue(j.Depth), blocks: blocks, took: latency.New()}
+	defer p.queue.Close()
 	if j.Write {
-		kind = asyncfile.OpWrite
+		p.kind = asyncfile.OpWrite
 	}
-	send := func(s *slot) error {
-		s.begun = time.Now()
-		return q.Submit(f, asyncfile.Op{Kind: kind, Buf: s.buf, Offset: rand.Int64N(blocks) * int64(j.Block)}, s)
-	}
-	flying := 0
 	for range j.Depth {
-		if err := send(&slot{buf: asyncfile.AlignedBuffer(j.Block)}); err != nil {
-			return nil, err
-		}
-		flying++
+		p.send(&slot{buf: asyncfile.AlignedBuffer(j.Block)})
 	}
 	done := make([]asyncfile.Completion, j.Depth)
-	var failed error
-	for flying > 0 {
-		n, err := q.Receive(context.Background(), done)
-		if err != nil {
-			return nil, err
-		}
-		flying -= n
-		for _, c := range done[:n] {
-			if c.Err != nil {
-				failed = c.Err
-				continue
-			}
-			s := c.Tag.(*slot)
-			m.count(took, s.begun)
-			if failed == nil && m.until.Err() == nil {
-				if err := send(s); err != nil {
-					return nil, err
-				}
-				flying++
-			}
-		}
+	for p.flying > 0 {
+		p.receive(done)
 	}
-	r := m.result(took)
+	r := p.result(p.took)
 	r.Submit = f.Ring().Stats().SubmitTime
-	return r, failed
+	return r, p.failed
+}
+
+// send begins the next operation of a slot, unless all is over.
+func (p *puller) send(s *slot) {
+	if p.failed != nil || p.until.Err() != nil {
+		return
+	}
+	s.begun = time.Now()
+	off := rand.Int64N(p.blocks) * int64(p.job.Block)
+	if p.failed = p.queue.Submit(p.file, asyncfile.Op{Kind: p.kind, Buf: s.buf, Offset: off}, s); p.failed == nil {
+		p.flying++
+	}
+}
+
+// receive waits for operations that have ended, and begins as many.
+func (p *puller) receive(done []asyncfile.Completion) {
+	n, err := p.queue.Receive(context.Background(), done)
+	if err != nil { // the Queue is open, and a context that never ends was passed
+		p.failed, p.flying = err, 0
+		return
+	}
+	p.flying -= n
+	for _, c := range done[:n] {
+		if c.Err != nil {
+			p.failed = c.Err
+			continue
+		}
+		s := c.Tag.(*slot)
+		p.count(p.took, s.begun)
+		p.send(s)
+	}
 }
 
 // name returns a name by which another program opens the target.

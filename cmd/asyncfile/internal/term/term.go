@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/docker/go-units"
@@ -129,15 +130,46 @@ func (t lineTrimmer) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// Progress returns a bar for so many bytes on the terminal that Err is, or one that shows
-// nothing where it is none. Clear it before anything else is printed.
-func (s *Screen) Progress(total int64, what string) *progressbar.ProgressBar {
+// A Bar shows progress on a terminal, and nothing where there is none. It is safe for
+// concurrent use, which Clear of the bar below is not.
+type Bar struct {
+	mu  sync.Mutex
+	bar *progressbar.ProgressBar // nil where nothing is shown
+}
+
+// Progress returns a Bar on Err, for so many bytes; -1 where nobody knows how many. Clear it
+// before anything else is printed.
+func (s *Screen) Progress(total int64, what string) *Bar {
 	if !IsTerminal(s.Err) {
-		return progressbar.DefaultBytesSilent(total, what)
+		return &Bar{}
 	}
-	return progressbar.NewOptions64(total,
+	return &Bar{bar: progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(s.Err), progressbar.OptionSetDescription(what),
 		progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowTotalBytes(true),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish())
+		progressbar.OptionSetSpinnerChangeInterval(0), // by a goroutine that nothing ends
+		progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish())}
+}
+
+// Add says that n bytes more are done.
+func (b *Bar) Add(n int64) { b.with(func(p *progressbar.ProgressBar) { p.Add64(n) }) }
+
+// Total says how many bytes there are.
+func (b *Bar) Total(n int64) { b.with(func(p *progressbar.ProgressBar) { p.ChangeMax64(n) }) }
+
+// Describe says what is being done.
+func (b *Bar) Describe(what string) {
+	b.with(func(p *progressbar.ProgressBar) { p.Describe(what); p.RenderBlank() })
+}
+
+// Clear takes the bar off the screen, until there is something new.
+func (b *Bar) Clear() { b.with(func(p *progressbar.ProgressBar) { p.Clear() }) }
+
+func (b *Bar) with(f func(*progressbar.ProgressBar)) {
+	if b.bar == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f(b.bar)
 }
