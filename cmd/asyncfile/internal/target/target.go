@@ -133,11 +133,11 @@ func (t *Target) Again() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", t.File.Fd()), flags&unix.O_ACCMODE, 0)
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", t.File.Fd()), flags&unix.O_ACCMODE|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: t.Name, Err: err}
 	}
-	return f, nil
+	return os.NewFile(uintptr(fd), t.Name), nil // errors then have the name that was given
 }
 
 // Close closes the target; a file without a name is gone then.
