@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // TestOfWholeBlocks compares with the definition, for units that are powers of
@@ -41,9 +42,9 @@ func TestOddUnit(t *testing.T) {
 			way way
 		}{{0, 3 << 10, straight}, {3 << 10, 6 << 10, straight}, {1 << 10, 2 << 10, cached}, {1 << 10, 3 << 10, cached}}
 		for _, want := range wants {
-			q := new(request)
-			q.set(f, &call{op: Op{Kind: OpWrite, Buf: AlignedBuffer(want.n), Offset: want.off}}, 0)
-			if got := f.wayOf(q); got != want.way {
+			o := new(operation)
+			o.set(f, &call{op: Op{Kind: OpWrite, Buf: AlignedBuffer(want.n), Offset: want.off}}, new(ring.Request), 0)
+			if got := f.wayOf(o); got != want.way {
 				t.Errorf("%d bytes at %d go way %d, want %d", want.n, want.off, got, want.way)
 			}
 		}

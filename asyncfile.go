@@ -7,10 +7,12 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // An AsyncFile is an open file whose reads and writes return at once, with a
@@ -34,17 +36,18 @@ type AsyncFile struct {
 	fd   int // valid until osf is closed, which waits for users
 
 	ring        *Ring
-	lane        *lane
+	lane        *ring.Lane
 	releaseRing func() error // gives the Ring back
 	cleanup     runtime.Cleanup
 	aio         bool  // operations go to the kernel context, not to workers
-	reason      error // why not, where BackendAuto looked for it
+	reason      error // why not
 
 	direct       bool
 	directSet    bool          // O_DIRECT was set here, and is to be taken back
 	directReason error         // why not, where it was preferred
 	align        aio.Alignment // of direct I/O; 1 where the file is not direct
 	companion    companion
+	seeker       companion // for DataRanges, whose cursor nobody else uses
 
 	blocks   blocking    // on native AIO
 	refuse   error       // what os.File answers WriteAt with in append mode
@@ -63,10 +66,15 @@ type AsyncFile struct {
 	users atomic.Int64 // operations begun and not ended; negative once closed
 	_     cacheLine
 
+	gatherings sync.Pool // of *gathering, for the next ReadMany
+
 	unflushed atomic.Int64 // bytes that Writers took and nobody knows to be in the file
 
 	sequence sequence
 }
+
+// A cacheLine keeps what many processors write off the lines of what they read.
+type cacheLine [64]byte
 
 // closedBit in AsyncFile.users says that Close has begun.
 const closedBit = -1 << 63
@@ -95,8 +103,10 @@ func (f *AsyncFile) Ring() *Ring {
 	return f.ring
 }
 
-// Reason returns why the file is on the pool although BackendAuto looked for
-// native AIO, and nil where it is not so.
+// Reason returns why the file is on the pool, and nil where it is on native AIO. It is
+// for people to read: that the file is buffered, and what to pass; what BackendPool was
+// asked by; that it is a pipe; or what Ring.Reason says, where BackendAuto looked for
+// native AIO and there is none.
 func (f *AsyncFile) Reason() error {
 	if !f.opened() {
 		return os.ErrInvalid
@@ -172,11 +182,11 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 		}
 		return futures
 	}
-	var batch requestQueue
+	var batch ring.Requests
 	for i := range ops {
 		f.begin(&call{op: ops[i], to: futures[i]}, &batch)
 	}
-	f.lane.push(batch, lazily)
+	f.lane.Push(batch, ring.Lazily)
 	return futures
 }
 
@@ -192,7 +202,7 @@ func (f *AsyncFile) newFuture(kind OpKind) *Future {
 // carry makes the Future that of an operation of such a kind on file.
 func (f *Future) carry(file *AsyncFile, kind OpKind) {
 	if file.aio {
-		f.carrier, f.writes = file.lane, kind != OpRead && kind != OpReadv
+		f.lane, f.writes = file.lane, kind != OpRead && kind != OpReadv
 	}
 }
 
@@ -237,16 +247,16 @@ func (f *AsyncFile) Close() error {
 	if f.users.Or(closedBit) < 0 {
 		return &fs.PathError{Op: "close", Path: f.name, Err: fs.ErrClosed}
 	}
-	f.lane.count(1)
+	f.ring.core.Count(1)
 	for f.users.Load() != closedBit {
-		f.lane.ask()
+		f.lane.Ask()
 		<-f.drained
 	}
-	f.lane.count(-1)
+	f.ring.core.Count(-1)
 	f.cleanup.Stop()
 	f.unsetDirect()
-	f.lane.release()
-	return joined(f.osf.Close(), f.companion.close(), f.releaseRing(), f.lost())
+	f.lane.Release()
+	return joined(f.osf.Close(), f.companion.close(), f.seeker.close(), f.releaseRing(), f.lost())
 }
 
 // ErrUnflushed is in the error of AsyncFile.Close where a Writer was not closed

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // A testBlock is a multiple of what any direct file asks of offset and length.
@@ -1047,14 +1048,10 @@ func TestIdleMakesNoCall(t *testing.T) {
 		f := open(putFile(t, testPattern(testBlock, 9)), os.O_RDONLY)
 		wantResult(t, f.ReadAt(AlignedBuffer(testBlock), 0), testBlock, nil)
 		r := f.ring
-		if r.context == nil {
+		if r.Backend() == BackendPool {
 			return
 		}
-		eventually(t, "the completer is parked", func() bool {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			return r.completer.state == parked
-		})
+		eventually(t, "the completer is parked", func() bool { return r.core.Snapshot().Completer == ring.Parked })
 		if s := r.Stats(); s.InFlight != 0 || s.Submitted != s.Completed {
 			t.Errorf("idle, but %+v", s)
 		}
@@ -1228,7 +1225,7 @@ func TestNewKeepsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Name() != osf.Name() || f.Backend() != BackendPool || f.Direct() || f.Reason() != nil {
+	if f.Name() != osf.Name() || f.Backend() != BackendPool || f.Direct() || f.Reason() == nil {
 		t.Errorf("%s on %v, direct %v, %v", f.Name(), f.Backend(), f.Direct(), f.Reason())
 	}
 	if err := f.Close(); err != nil {

@@ -1,11 +1,13 @@
 package asyncfile
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // A call is an operation as it comes in.
@@ -14,41 +16,43 @@ type call struct {
 	to  sink
 	tag any
 
-	haste haste
+	haste ring.Haste
 	// past, if not nil, bounds every wait: the call gives up when it is closed,
 	// and makes no system call that could hang.
 	past <-chan struct{}
+	// until, if not nil, bounds the wait for a slot, and nothing else.
+	until <-chan struct{}
 	// here has the calling goroutine carry the operation out, if nothing is in
 	// its way, since it would only wait for it.
 	here bool
 }
 
 func (f *AsyncFile) submit(c *call) {
-	var batch requestQueue
+	var batch ring.Requests
 	f.begin(c, &batch)
-	f.lane.push(batch, c.haste)
+	f.lane.Push(batch, c.haste)
 }
 
 // begin takes an operation in: it answers it on the spot, sees it on its way, or
 // adds it to batch, which the caller submits. It waits while the queue is full,
 // with batch submitted first.
-func (f *AsyncFile) begin(c *call, batch *requestQueue) {
+func (f *AsyncFile) begin(c *call, batch *ring.Requests) {
 	result := Completion{Op: c.op.Kind, File: f, Buf: c.op.Buf, Offset: c.op.Offset, Tag: c.tag}
 	if err := f.admit(); err != nil {
 		result.Err = f.pathError(c.op.Kind, err)
 		f.reply(c, &result)
 		return
 	}
-	q := (*request)(nil)
+	slot := (*ring.Request)(nil)
 	want, err := c.op.size()
 	if err == nil && !f.answer(c, want, &result) {
-		if q = f.ring.tryAcquire(f.lane); q == nil {
-			f.lane.push(*batch, promptly)
-			*batch = requestQueue{}
-			q, err = f.ring.acquire(f.lane, c.past)
+		if slot = f.ring.core.TryAcquire(f.lane); slot == nil {
+			f.lane.Push(*batch, ring.Promptly)
+			*batch = ring.Requests{}
+			slot, err = f.ring.core.Acquire(f.lane, cmp.Or(c.past, c.until))
 		}
 	}
-	if q == nil {
+	if slot == nil {
 		if err != nil {
 			result.Err = f.pathError(c.op.Kind, err)
 		}
@@ -56,9 +60,10 @@ func (f *AsyncFile) begin(c *call, batch *requestQueue) {
 		f.leave()
 		return
 	}
-	q.set(f, c, result.N)
-	q.goes(stageBegun)
-	f.route(q, c.here, batch)
+	o := f.ring.operations.get()
+	o.set(f, c, slot, result.N)
+	slot.Begin(o)
+	f.route(o, c.here, batch)
 }
 
 // reply delivers the outcome of an operation that needs no request.
@@ -90,8 +95,8 @@ func (f *AsyncFile) closed() error {
 	switch {
 	case f.users.Load() < 0:
 		return fs.ErrClosed
-	case f.ring.closed.Load():
-		return errRingClosed
+	case f.ring.core.Closed():
+		return ring.ErrClosed
 	}
 	return nil
 }

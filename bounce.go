@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // straightMin is how much of a bounced request, in bytes, has to fit O_DIRECT
@@ -16,61 +17,62 @@ const straightMin = 256 << 10
 // the blocks that hold it, by way of an aligned buffer; or, where what is left
 // begins on a block boundary in memory that fits, whole blocks of it straight. A
 // bounced write is of whole blocks: others go through the page cache.
-func (f *AsyncFile) planBounced(q *request) error {
-	q.dropBounce()
-	p, unit := &q.plan, int64(f.unit(q.op.Kind))
-	rest := q.cursor.Left()
-	before := p.off % unit // bytes of the first block that are not asked for
+func (f *AsyncFile) planBounced(o *operation) error {
+	o.dropBounce()
+	p, unit := &o.slot.Plan, int64(f.unit(o.op.Kind))
+	rest := o.cursor.Left()
+	before := p.Off % unit // bytes of the first block that are not asked for
 	toBoundary := (unit - before) % unit
 	if rest-toBoundary >= straightMin {
-		c := q.cursor
+		c := o.cursor
 		c.Skip(int(toBoundary))
 		if head := c.Head(); len(head) >= straightMin && aio.IsAligned(head, f.align.Memory) {
 			if before == 0 {
-				p.setBuf(q.op.Kind, head[:int64(min(len(head), aio.MaxTransfer))/unit*unit])
+				o.planBuf(head[:int64(min(len(head), aio.MaxTransfer))/unit*unit])
 				return nil
 			}
 			rest = toBoundary // up to where it can go straight
 		}
 	}
 	span := min(before+rest+unit-1, max(maxBounce, unit)) / unit * unit
-	if q.end() >= 0 && p.off-before+span < 0 {
+	if o.end() >= 0 && p.Off-before+span < 0 {
 		return io.EOF // the block ends beyond every offset, and so behind every file
 	}
-	p.bounce = f.ring.bounces.get(int(span))
-	if !q.op.Kind.writes() {
-		p.off, p.skip = p.off-before, int(before)
-		p.setBuf(q.op.Kind, p.bounce)
+	o.bounce = f.ring.bounces.get(int(span))
+	p.Copies = len(o.bounce)
+	if !o.op.Kind.writes() {
+		p.Off, o.skip = p.Off-before, int(before)
+		o.planBuf(o.bounce)
 		return nil
 	}
 	// What is sent is what was copied. Memory that faults ends the operation, but
 	// for the whole blocks before it, as in the kernel.
-	c := q.cursor
-	n, err := c.Gather(p.bounce)
-	q.ring.stats.BytesCopied.Add(uint64(n))
+	c := o.cursor
+	n, err := c.Gather(o.bounce)
+	f.ring.stats.BytesCopied.Add(uint64(n))
 	if n -= n % int(unit); n == 0 {
 		return cmp.Or[error](err, syscall.EIO) // EIO cannot be: there is at least a block left
 	}
-	p.setBuf(q.op.Kind, p.bounce[:n])
+	o.planBuf(o.bounce[:n])
 	return nil
 }
 
-func (q *request) dropBounce() {
-	if p := &q.plan; p.bounce != nil {
-		q.ring.bounces.put(p.bounce)
-		p.bounce, p.buf = nil, nil
+func (o *operation) dropBounce() {
+	if o.bounce != nil {
+		o.file.ring.bounces.put(o.bounce)
+		o.bounce, o.slot.Plan.Buf = nil, nil
 	}
 }
 
 // performBounced carries the request out with ordinary system calls on the
 // calling goroutine.
-func (f *AsyncFile) performBounced(q *request) {
+func (f *AsyncFile) performBounced(o *operation) {
 	call := aio.Pread
-	if q.op.Kind.writes() {
+	if o.op.Kind.writes() {
 		call = aio.Pwrite
 	}
-	for planned := f.makePlan(q); planned; {
-		n, err := call(f.fd, q.plan.buf, q.plan.off)
-		planned = f.proceed(q, int64(n), err) == again
+	for planned := f.makePlan(o); planned; {
+		n, err := call(f.fd, o.slot.Plan.Buf, o.slot.Plan.Off)
+		planned = f.proceed(o, int64(n), err) == ring.Again
 	}
 }

@@ -9,7 +9,30 @@ const bufferAlign = 4096
 // AlignedBuffer returns a buffer of size bytes that begins at a multiple of
 // 4096, fit for any O_DIRECT file. Its length is not rounded. It panics, as make
 // does, if size is negative.
-func AlignedBuffer(size int) []byte { return aio.AlignedSlice(size, bufferAlign) }
+//
+// From 2 MiB on it asks the kernel for huge pages, with which a large transfer is
+// cheaper (docs/performance.md). For many buffers of 64 KiB or more use
+// AlignedBuffers or a BufferPool: they have huge pages together.
+func AlignedBuffer(size int) []byte {
+	if size >= aio.HugePage {
+		return aio.HugeSlice(size)
+	}
+	return aio.AlignedSlice(size, bufferAlign)
+}
+
+// AlignedBuffers returns n buffers of size bytes, each as of AlignedBuffer. They are
+// parts of one allocation, which asks for huge pages if it is 2 MiB or more, and
+// which the collector keeps until none of them is in use. It panics, as make does, if n or
+// size is negative.
+func AlignedBuffers(n, size int) [][]byte {
+	bufs := make([][]byte, n)
+	stride := (size + bufferAlign - 1) / bufferAlign * bufferAlign
+	all := AlignedBuffer(n * stride)
+	for i := range bufs {
+		bufs[i] = all[i*stride:][:size:size]
+	}
+	return bufs
+}
 
 // A BufferPool keeps aligned buffers of one size for reuse, at most a given
 // number of idle ones. It is safe for concurrent use. NewBufferPool makes one;
@@ -35,8 +58,21 @@ func (p *BufferPool) Get() []byte {
 	case b := <-p.idle:
 		return b
 	default:
+		return p.grow()
+	}
+}
+
+// grow returns a new buffer. Where a huge page holds several it has some in store, too.
+func (p *BufferPool) grow() []byte {
+	n := aio.HugePage / max(p.size, 1)
+	if n < 2 || n > cap(p.idle) {
 		return AlignedBuffer(p.size)
 	}
+	bufs := AlignedBuffers(n, p.size)
+	for _, b := range bufs[1:] {
+		p.Put(b)
+	}
+	return bufs[0]
 }
 
 // Put gives back a buffer that Get returned, for reuse. No operation may be in

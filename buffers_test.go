@@ -1,6 +1,7 @@
 package asyncfile
 
 import (
+	"bytes"
 	"sync"
 	"testing"
 
@@ -12,6 +13,67 @@ func TestAlignedBuffer(t *testing.T) {
 		p := AlignedBuffer(n)
 		if len(p) != n || cap(p) != n || !aio.IsAligned(p, bufferAlign) {
 			t.Errorf("AlignedBuffer(%d) has %d bytes of %d, aligned %v", n, len(p), cap(p), aio.IsAligned(p, bufferAlign))
+		}
+	}
+}
+
+// TestAlignedBuffers writes each buffer full: they are of the size that was asked,
+// fit for direct I/O, and have no byte in common.
+func TestAlignedBuffers(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 9} {
+		for _, size := range []int{0, 1, 4095, 4096, 5000, 256 << 10, 1<<20 + 1} {
+			bufs := AlignedBuffers(n, size)
+			if len(bufs) != n {
+				t.Fatalf("AlignedBuffers(%d, %d) has %d", n, size, len(bufs))
+			}
+			for i, b := range bufs {
+				if len(b) != size || cap(b) != size || !aio.IsAligned(b, bufferAlign) {
+					t.Errorf("AlignedBuffers(%d, %d)[%d] has %d bytes of %d, aligned %v", n, size, i, len(b), cap(b), aio.IsAligned(b, bufferAlign))
+				}
+				for j := range b {
+					b[j] = byte(i + 1)
+				}
+			}
+			for i, b := range bufs {
+				if bytes.Count(b, []byte{byte(i + 1)}) != size {
+					t.Errorf("AlignedBuffers(%d, %d)[%d] has bytes of another", n, size, i)
+				}
+			}
+		}
+	}
+	for _, c := range [][2]int{{-1, 1}, {1, -1}, {3, -5000}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("AlignedBuffers(%d, %d) does not panic", c[0], c[1])
+				}
+			}()
+			AlignedBuffers(c[0], c[1])
+		}()
+	}
+}
+
+// TestBufferPoolGrows takes more buffers than a huge page has: no two are the same,
+// nor part of one another, and the pool never has more in store than it may.
+func TestBufferPoolGrows(t *testing.T) {
+	for _, size := range []int{4096, 5000, 64 << 10, 1 << 20, 3 << 20} {
+		for _, idle := range []int{1, 2, 31, 32, 600} {
+			p := NewBufferPool(size, idle)
+			var bufs [][]byte
+			for range 40 {
+				b := p.Get()
+				clear(b)
+				bufs = append(bufs, b)
+			}
+			for i, b := range bufs {
+				if len(b) != size || !aio.IsAligned(b, bufferAlign) || b[0] != 0 || b[size-1] != 0 {
+					t.Fatalf("size %d, idle %d: Get gives %d bytes, aligned %v, shared %v", size, idle, len(b), aio.IsAligned(b, bufferAlign), b[0] != 0)
+				}
+				b[0], b[size-1] = byte(i+1), byte(i+1)
+			}
+			if len(p.idle) > idle {
+				t.Errorf("size %d: %d buffers are idle of %d", size, len(p.idle), idle)
+			}
 		}
 	}
 }

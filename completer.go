@@ -3,6 +3,8 @@ package asyncfile
 import (
 	"runtime"
 	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 const (
@@ -40,190 +42,91 @@ const (
 // A completer is the goroutine that waits in the kernel, in io_getevents with a
 // timeout, reaps events and resolves what they are of, for all who wait on a
 // channel and for what nobody waits for. Parked, it leaves that to those who wait
-// for an operation (see reap.go).
+// for an operation (see internal/ring/reap.go).
 //
 // Its loop: send what is pending; wait for events; have the outcomes delivered;
 // let the goroutines that this woke run, whose submissions are then the next to
 // be sent. It runs no code of the user's and sends on no channel that could block
-// it. Where its io_submit sleeps the watchdog has another goroutine take its place.
+// it. Where its io_submit sleeps another goroutine takes its place. How each of these
+// is done is internal/ring/seat.go's affair; when, for how many and how long is told
+// here. The Ring's lock, which a Seat has, guards it.
 type completer struct {
-	ring    *Ring
-	wake    chan struct{} // ends a park; has room for one
-	quit    chan struct{}
-	state   completerState // guarded by Ring.mu
-	current *driver        // of the goroutine that is the completer; likewise
-	running int            // goroutines that are it, or were and are not back; likewise
-	gone    chan struct{}  // closed when none is left
-	next    int            // the lane to look at first
-	hurry   int            // for so many turns more events are taken as they come
-	vain    int            // length of the last hurry; 0 after a wait for several that paid
+	timeout time.Duration // of io_getevents
+	eventfd bool          // it waits for one event at a time, on an eventfd
+	hurry   int           // for so many turns more events are taken as they come
+	vain    int           // length of the last hurry; 0 after a wait for several that paid
 }
 
-// A completerState says when the completer looks at what is pending, and takes
-// the token, by itself.
-type completerState uint8
-
-const (
-	parked   completerState = iota // not before it is unparked
-	working                        // before it waits or parks
-	watching                       // when its wait of maxHold is over
-	waiting                        // when its wait is over
-)
-
-// attends reports whether the completer is about to look at what is pending.
-// Called with Ring.mu held.
-func (c *completer) attends() bool { return c.state == working || c.state == watching }
-
-// start runs the completer of r, parked.
-func (c *completer) start(r *Ring) {
-	c.ring = r
-	c.wake = make(chan struct{}, 1)
-	c.quit = make(chan struct{})
-	c.gone = make(chan struct{})
-	c.replace()
-}
-
-// replace makes a new goroutine the completer. Called with Ring.mu held, or before
-// the Ring is used.
-func (c *completer) replace() {
-	c.current = new(driver)
-	c.running++
-	c.state = parked
-	go c.run(c.current)
-}
-
-// stop ends the completer and waits until it has. Nothing may be in flight.
-func (c *completer) stop() {
-	close(c.quit)
-	<-c.gone
-}
-
-// unpark wakes the completer. Called with Ring.mu held.
-func (c *completer) unpark() {
-	c.state = working
-	select {
-	case c.wake <- struct{}{}:
-	default: // it was told before
+// run is the completer, until another goroutine takes its place or the Ring closes.
+func (c *completer) run(s *ring.Seat) {
+	s.Begin()
+	for c.turn(s) {
 	}
-}
-
-// run is the completer for as long as d is the current one.
-func (c *completer) run(d *driver) {
-	r := c.ring
-	r.mu.Lock()
-	for c.turn(d) {
-	}
-	if c.running--; c.running == 0 {
-		close(c.gone)
-	}
-	r.rouse() // where it was replaced: for what it leaves behind
-	r.mu.Unlock()
+	s.End()
 }
 
 // turn does what there is to do once, or parks until there is something. It
-// reports false at the end. Called with Ring.mu held, which it releases in between.
-func (c *completer) turn(d *driver) bool {
-	r := c.ring
-	for i := range r.lanes {
-		l := r.lanes[(c.next+i)%len(r.lanes)]
-		if l.sendable(all) != nothing {
-			c.next += i + 1 // others may bring this one more for ever
-			l.send(d, all)
-			return c.current == d
-		}
-	}
+// reports false at the end.
+func (c *completer) turn(s *ring.Seat) bool {
 	switch {
-	case r.wanted():
-		c.reap(d)
-	case r.stalled && r.inFlight == r.entering: // no event makes room
-		r.mu.Unlock()
-		time.Sleep(retryDelay)
-		r.mu.Lock()
-		r.stalled = false
+	case s.Send():
+	case s.Wanted():
+		c.reap(s)
+	case s.NoRoom():
+		s.Unlocked(pause)
+		s.Retry()
 	default:
-		return c.park()
+		return s.Park()
 	}
-	return c.current == d
+	return !s.Replaced()
 }
 
-// park sleeps until there is something to do. It reports false at the end.
-func (c *completer) park() bool {
-	r := c.ring
-	c.state = parked
-	if r.inFlight > 0 {
-		r.watchdog.watch() // nobody asks for these
-	}
-	r.mu.Unlock()
-	defer r.mu.Lock()
-	select {
-	case <-c.wake:
-		return true
-	case <-c.quit:
-		return false
-	}
-}
+func pause() { time.Sleep(retryDelay) }
 
 // reap waits for events, ends what they are of, and lets those run that this
 // woke. To go back into the kernel at once would take this processor along, and
 // leave them to wait for another thread. An idle processor may take this goroutine
-// up at once, so it yields again while they keep submitting. Called with Ring.mu
-// held, which it releases in between.
-func (c *completer) reap(d *driver) {
-	r := c.ring
-	p := c.patience()
-	r.reap(d, p)
-	c.state = working
-	n := len(d.ended)
+// up at once, so it yields again while they keep submitting.
+func (c *completer) reap(s *ring.Seat) {
+	p := c.patience(s.Awaited())
+	n := s.Reap(p)
 	c.learn(p, n)
-	r.endAll(d)
+	s.Finish()
 	for i := 0; i < maxYields && n > 0; i++ {
-		had := r.pendingCount()
-		r.mu.Unlock()
-		runtime.Gosched()
-		r.mu.Lock()
-		if r.pendingCount() == had {
+		had := s.Pending()
+		s.Unlocked(runtime.Gosched)
+		if s.Pending() == had {
 			return
 		}
 	}
 }
 
-func (r *Ring) pendingCount() (n int) {
-	for _, l := range r.lanes {
-		n += l.pending()
-	}
-	return n
-}
-
-// patience says how to wait, and sets the state to what that means. On a busy Ring
+// patience says how to wait while so many events are to come. On a busy Ring
 // it is worth to let some events come together, since each wake-up costs the same
-// for one as for many, and so does each io_submit of what follows. Called with
-// Ring.mu held.
-func (c *completer) patience() patience {
-	r := c.ring
-	awaited := r.awaited()
+// for one as for many, and so does each io_submit of what follows.
+func (c *completer) patience(awaited int) ring.Patience {
 	// Half of what is in flight at a time: what follows is sent while the device
 	// still has the other half to do.
-	p := patience{min: 1, max: min(max(minReap, awaited/2), maxBatch), timeout: r.timeout}
-	c.state = waiting
-	if awaited >= busyDepth && r.eventfd == nil {
-		c.state = watching
-		p.timeout = min(maxHold, r.timeout)
+	p := ring.Patience{Min: 1, Max: min(max(minReap, awaited/2), ring.MaxBatch), Timeout: c.timeout}
+	if awaited >= busyDepth && !c.eventfd {
+		p.Watch = true
+		p.Timeout = min(maxHold, c.timeout)
 		if c.hurry == 0 {
-			p.min = min(p.max, max(1, awaited/batchShare))
+			p.Min = min(p.Max, max(1, awaited/batchShare))
 		}
 	}
 	return p
 }
 
 // learn takes note of whether n events were worth the wait that p was.
-func (c *completer) learn(p patience, n int) {
+func (c *completer) learn(p ring.Patience, n int) {
 	switch {
 	case c.hurry > 0:
 		c.hurry--
-	case p.min > 1 && n < p.min:
+	case p.Min > 1 && n < p.Min:
 		c.vain = min(2*c.vain+1, maxHurry)
 		c.hurry = c.vain
-	case p.min > 1:
+	case p.Min > 1:
 		c.vain = 0
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 func TestIdleMakesNoCalls(t *testing.T) {
@@ -28,7 +29,7 @@ func TestIdleMakesNoCalls(t *testing.T) {
 				s.Errorf("%d io_getevents and %d io_submit while idle",
 					after.GetEvents-before.GetEvents, after.Submits-before.Submits)
 			}
-			if s.state().completer != parked {
+			if s.state().Completer != ring.Parked {
 				s.Error("not parked while idle")
 			}
 		}
@@ -64,7 +65,7 @@ func TestGetEventsIsRepeated(t *testing.T) {
 		eachWait(t, 4, func(s *scripted) {
 			base, asked := s.kernel.Counts().GetEvents, 0
 			s.kernel.OnGetEvents(func(call int) (int, error) {
-				if s.ring.eventfd == nil && call-base < 4 || s.ring.eventfd != nil && call-base == 0 {
+				if s.eventfd == nil && call-base < 4 || s.eventfd != nil && call-base == 0 {
 					asked++
 					return 0, answer
 				}
@@ -75,7 +76,7 @@ func TestGetEventsIsRepeated(t *testing.T) {
 			future := s.direct.ReadAt(p, 7)
 			s.kernel.Await(1)[0].Complete()
 			s.wantRead(future, p, 7)
-			if s.ring.eventfd == nil && !s.kernel.Mapped() && asked != 4 {
+			if s.eventfd == nil && !s.kernel.Mapped() && asked != 4 {
 				s.Errorf("asked %d times", asked)
 			}
 		})
@@ -120,7 +121,7 @@ func TestBatchGathers(t *testing.T) {
 				for _, op := range s.kernel.Await(woken + others)[:woken] {
 					op.Complete()
 				}
-				s.wantCompleter(watching)
+				s.wantCompleter(ring.Watching)
 				start := time.Now()
 				close(watched)
 				all.Wait()
@@ -179,7 +180,7 @@ func TestSmallBatchGathers(t *testing.T) {
 					return -1, nil
 				})
 				ops, futures := readOps(2, 10), make([]*Future, 2)
-				var batch requestQueue
+				var batch ring.Requests
 				for i := range 2 {
 					s.direct.begin(&call{op: Op{Kind: OpRead, Buf: make([]byte, 4)}, to: sinkFunc(func(Completion) {
 						if i < again { // within the completer's turn, whoever runs when
@@ -187,7 +188,7 @@ func TestSmallBatchGathers(t *testing.T) {
 						}
 					})}, &batch)
 				}
-				s.ring.submit(batch)
+				s.ring.core.Submit(batch)
 				for _, op := range s.kernel.Await(2) {
 					op.Complete()
 				}
@@ -256,9 +257,9 @@ func (s *scripted) failing(ready <-chan struct{}) {
 	s.kernel.Allow(aiotest.Drained) // the real io_destroy waits
 	s.kernel.OnGetEvents(func(int) (int, error) {
 		<-ready
-		if s.ring.eventfd != nil {
-			s.ring.eventfd.Signal() // or Wait would wait
-			s.ring.eventfd.Wait()
+		if s.eventfd != nil {
+			s.eventfd.Signal() // or Wait would wait
+			s.eventfd.Wait()
 		}
 		return 0, syscall.EPERM
 	})
@@ -267,7 +268,7 @@ func (s *scripted) failing(ready <-chan struct{}) {
 // An io_getevents that fails for good ends everything with its errno.
 func TestContextDies(t *testing.T) {
 	eachWait(t, 8, func(s *scripted) {
-		if s.ring.eventfd != nil && s.kernel.Mapped() {
+		if s.eventfd != nil && s.kernel.Mapped() {
 			s.Skip("does not call io_getevents")
 		}
 		s.hold()
@@ -278,7 +279,7 @@ func TestContextDies(t *testing.T) {
 		s.kernel.Await(3)
 		s.kernel.OnSubmit(func(int, int) (int, error) { return 0, syscall.EAGAIN })
 		futures = append(futures, s.submit(s.direct, ops[3:]...)...) // pending
-		s.until("the Ring is stalled", func() bool { return s.state().stalled })
+		s.until("the Ring is stalled", func() bool { return s.state().Stalled })
 		s.kernel.Held()[0].Complete()
 		close(completed)
 		n, err := futures[0].Wait() // its event may have been seen before
@@ -331,8 +332,8 @@ func TestContextDiesWhileABatchGathers(t *testing.T) {
 		s.hold()
 		futures := s.submit(s.direct, readOps(2*busyDepth, 10)...)
 		s.settle()
-		if got := s.state(); got.completer != watching {
-			s.Fatalf("the completer is in state %d, want watching", got.completer)
+		if got := s.state(); got.Completer != ring.Watching {
+			s.Fatalf("the completer is in state %d, want watching", got.Completer)
 		}
 		futures = append(futures, s.submit(s.direct, readOps(1, 10)...)...)
 		start := time.Now()
@@ -420,7 +421,7 @@ func (k *sleepyKernel) sleep() {
 	k.mu.Lock()
 	d := time.Duration(0)
 	if k.rnd.IntN(4) == 0 {
-		d = time.Duration(k.rnd.IntN(int(6 * watchPeriod)))
+		d = time.Duration(k.rnd.IntN(int(6 * ring.WatchPeriod)))
 	}
 	k.mu.Unlock()
 	time.Sleep(d) // of the bubble
@@ -449,15 +450,10 @@ func TestSoakWithSleepingSenders(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			kind.run(t, kernel, depth, func(s *scripted) {
 				soak(s, seed, s.direct, s.worker, s.otherLane(s.mem), s.otherLane(s.mem))
-				time.Sleep(20 * watchPeriod) // of the bubble: who sleeps wakes up
+				time.Sleep(20 * ring.WatchPeriod) // of the bubble: who sleeps wakes up
 				s.wantSenders(0)
-				s.ring.mu.Lock()
-				defer s.ring.mu.Unlock()
-				if got := s.ring.completer.running; got != 1 {
-					s.Errorf("%d goroutines are or were the completer", got)
-				}
-				if s.ring.asleep != 0 {
-					s.Errorf("%d senders are asleep", s.ring.asleep)
+				if got := s.state(); got.Running != 1 || got.Asleep != 0 {
+					s.Errorf("%d goroutines are or were the completer, %d senders are asleep", got.Running, got.Asleep)
 				}
 			}, WithWorkers(1+rnd.IntN(4)), WithTimeout(time.Millisecond), onKernel(sleepy))
 		})

@@ -82,14 +82,18 @@ func (c *cursor) seek(offset int64, whence int) (int64, error) {
 func (c *cursor) append(p []byte) (n int, at int64, err error) {
 	c.kernel.Lock()
 	defer c.kernel.Unlock()
-	was, seekErr := c.osf.Seek(0, io.SeekCurrent)
-	n, err = c.osf.Write(p)
-	if seekErr == nil {
-		if end, e := c.osf.Seek(0, io.SeekCurrent); e == nil {
-			at = end - int64(n)
-		}
-		c.osf.Seek(was, io.SeekStart)
+	was, err := c.osf.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, 0, err
 	}
+	n, err = c.osf.Write(p)
+	end, e := c.osf.Seek(0, io.SeekCurrent)
+	if e == nil {
+		at = end - int64(n)
+	} else if err == nil {
+		err = e
+	}
+	c.osf.Seek(was, io.SeekStart)
 	return n, at, err
 }
 

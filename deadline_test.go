@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // fileFlags are the flags of files that deadlines are tried on.
@@ -257,10 +258,10 @@ type hungJob chan struct{}
 func (j hungJob) Run() { <-j }
 
 // hangWorkers has every worker of a Ring hang until release is called.
-func hangWorkers(l *lane) (release func()) {
+func hangWorkers(l *ring.Lane) (release func()) {
 	job := make(hungJob)
 	for range defaultWorkers {
-		l.workers.Go(job)
+		l.Go(job)
 	}
 	return func() { close(job) }
 }

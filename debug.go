@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/order"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // debugEnv is the environment variable that, set to 1 when a Ring is made, has the
@@ -58,42 +58,41 @@ func (t *tracer) number() uint64 {
 	return t.operations
 }
 
-// walks prints the step of q from a stage to that in which it is now.
-func (t *tracer) walks(q *request, from stage, detail string) {
-	switch to := q.walk.stage; to {
-	case stageBegun:
-		if from == stageHeld {
-			t.print(q.title(), "may go")
+// walks prints the step of o from a stage to the next.
+func (t *tracer) walks(o *operation, from, to ring.Stage, detail string) {
+	switch to {
+	case ring.StageBegun:
+		if from == ring.StageHeld {
+			t.print(o.String(), "may go")
 			return
 		}
-		q.walk.number = t.number()
-		t.print(q.title(), "begun, on %s", q.file.name)
-	case stageHeld:
-		ahead, writes := q.file.sequence.order.Behind(&q.entry)
-		t.print(q.title(), "waits in sequence behind %s", aheadNames(ahead, writes))
-	case stageQueued:
-		t.print(q.title(), "to a worker, to %v", q.job)
-	case stageReaped:
-		n, err := aio.Result(q.res)
-		t.print(q.title(), "event %s", outcomeName(n, err))
-	case stageEnded:
-		t.print(q.title(), "ended %s", outcomeName(q.done, q.err))
-	case stageFree: // and may be someone else's when the outcome is delivered
-	case stageEntering:
-		t.print(q.title(), "io_submit %s", detail)
+		o.seen.number = t.number()
+		t.print(o.String(), "begun, on %s", o.file.name)
+	case ring.StageHeld:
+		ahead, writes := o.file.sequence.order.Behind(&o.entry)
+		t.print(o.String(), "waits in sequence behind %s", aheadNames(ahead, writes))
+	case ring.StageQueued:
+		t.print(o.String(), "to a worker, to %s", detail)
+	case ring.StageReaped:
+		t.print(o.String(), "event %s", detail)
+	case ring.StageEnded:
+		t.print(o.String(), "ended %s", outcomeName(o.done, o.err))
+	case ring.StageFree: // and may be someone else's when the outcome is delivered
+	case ring.StageEntering:
+		t.print(o.String(), "io_submit %s", detail)
 	default:
-		t.print(q.title(), "%v%s", to, detail)
+		t.print(o.String(), "%v%s", to, detail)
 	}
 }
 
 // short prints that a transfer moved n bytes, and goes on.
-func (t *tracer) short(q *request, n int) {
-	t.print(q.title(), "short, %d of %d, and continued", n, q.plan.asked)
+func (t *tracer) short(o *operation, n int) {
+	t.print(o.String(), "short, %d of %d, and continued", n, o.slot.Plan.Asked)
 }
 
 // delivers prints that the outcome is about to be delivered, by a request whose
 // slot may serve another by now.
-func (t *tracer) delivers(e ending) { t.print(e.title, "delivered") }
+func (t *tracer) delivers(o *operation) { t.print(o.seen.last, "delivered") }
 
 // answered prints an operation that was answered on the spot.
 func (t *tracer) answered(c *call, result *Completion) {
@@ -101,17 +100,9 @@ func (t *tracer) answered(c *call, result *Completion) {
 	t.print(operationName(t.number(), c.op.Kind, c.op.Offset, want), "answered %s", outcomeName(result.N, result.Err))
 }
 
-func (j job) String() string {
-	return [...]string{"nothing", "call io_submit", "carry it out", "copy what was read", "fail"}[j]
-}
-
-// title names q: the operation and its last submission.
-func (q *request) title() string {
-	name := operationName(q.walk.number, q.op.Kind, q.op.Offset, int64(q.want))
-	if !q.walk.sent {
-		return fmt.Sprintf("%s %d.-", name, q.slot)
-	}
-	return fmt.Sprintf("%s %d.%d", name, q.slot, q.gen)
+// String implements ring.Client.
+func (o *operation) String() string {
+	return operationName(o.seen.number, o.op.Kind, o.op.Offset, int64(o.want)) + " " + o.slot.Submission()
 }
 
 func operationName(number uint64, kind OpKind, off, want int64) string {
@@ -119,17 +110,6 @@ func operationName(number uint64, kind OpKind, off, want int64) string {
 		return fmt.Sprintf("#%d %v", number, kind)
 	}
 	return fmt.Sprintf("#%d %v %d+%d", number, kind, off, want)
-}
-
-// String names what the submission transfers.
-func (p *plan) String() string {
-	switch {
-	case p.opcode == aio.OpFsync || p.opcode == aio.OpFdsync:
-		return p.opcode.String()
-	case p.bounce != nil:
-		return fmt.Sprintf("%v %d+%d by way of a buffer", p.opcode, p.off, p.asked)
-	}
-	return fmt.Sprintf("%v %d+%d", p.opcode, p.off, p.asked)
 }
 
 // outcomeName names a number of bytes, with why they are fewer than asked.
@@ -156,12 +136,12 @@ func aheadNames(ahead []*order.Entry[turn], writes int) string {
 // change while that is there.
 func turnName(t turn) string {
 	switch t := t.(type) {
-	case *request:
-		return fmt.Sprintf("#%d %v", t.walk.number, t.op.Kind)
+	case *operation:
+		return fmt.Sprintf("#%d %v", t.seen.number, t.op.Kind)
 	case *extension:
 		return "an extension of the file"
 	case *cutBack:
-		return fmt.Sprintf("the undoing of the extension for #%d %v", t.q.walk.number, t.q.op.Kind)
+		return fmt.Sprintf("the undoing of the extension for #%d %v", t.o.seen.number, t.o.op.Kind)
 	}
 	return "a change of the file's size"
 }

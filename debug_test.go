@@ -101,8 +101,8 @@ asyncfile 0.000000 ring #1 read 0+1024 3.3: delivered
 		{"read behind a write through the page cache", func(s *scripted) {
 			s.direct.mixed, s.direct.align.Offset, s.direct.align.ReadOffset = true, block, block
 			free := make(chan struct{})
-			for range s.ring.workers {
-				s.direct.lane.workers.Go(jobFunc(func() { <-free }))
+			for range defaultWorkers {
+				s.direct.lane.Go(jobFunc(func() { <-free }))
 			}
 			write, read := s.direct.WriteAt(make([]byte, 100), 7), s.direct.ReadAt(AlignedBuffer(block), 0)
 			close(free)

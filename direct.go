@@ -30,29 +30,29 @@ const (
 	cached
 )
 
-// wayOf tells which way q has to go.
-func (f *AsyncFile) wayOf(q *request) way {
+// wayOf tells which way o has to go.
+func (f *AsyncFile) wayOf(o *operation) way {
 	switch {
-	case !f.direct || q.op.Kind.syncs():
+	case !f.direct || o.op.Kind.syncs():
 		return straight
-	case q.op.Kind == OpAppend && f.serial():
+	case o.op.Kind == OpAppend && f.serial():
 		return cached // at an offset that only the kernel knows
-	case q.op.Kind.writes() && !ofWholeBlocks(q.op.Offset, q.want, f.align.Offset):
+	case o.op.Kind.writes() && !ofWholeBlocks(o.op.Offset, o.want, f.align.Offset):
 		return cached
-	case !f.fitsRest(q):
+	case !f.fitsRest(o):
 		return bounced
 	}
 	return straight
 }
 
-// fitsRest reports whether O_DIRECT takes what is left of q as it is.
-func (f *AsyncFile) fitsRest(q *request) bool {
+// fitsRest reports whether O_DIRECT takes what is left of o as it is.
+func (f *AsyncFile) fitsRest(o *operation) bool {
 	if !f.direct {
 		return true
 	}
-	unit := f.unit(q.op.Kind)
-	return ofWholeBlocks(q.op.Offset+int64(q.done), q.want-q.done, unit) &&
-		q.cursor.Aligned(f.align.Memory, unit)
+	unit := f.unit(o.op.Kind)
+	return ofWholeBlocks(o.op.Offset+int64(o.done), o.want-o.done, unit) &&
+		o.cursor.Aligned(f.align.Memory, unit)
 }
 
 // fits reports whether O_DIRECT takes a read of p at off as it is.
@@ -74,14 +74,19 @@ func (f *AsyncFile) unit(kind OpKind) int {
 	return f.align.ReadOffset
 }
 
-// setDirect sets O_DIRECT as mode says, and finds out whether it is set and
+// setDirect sets O_DIRECT as c.direct says, and finds out whether it is set and
 // what it asks. Whoever made the file may share the open file, and with it the
 // flag, with others: what is set here takes unsetDirect back.
-func (f *AsyncFile) setDirect(mode DirectMode, info os.FileInfo) error {
+func (f *AsyncFile) setDirect(c *config, info os.FileInfo) error {
+	mode := c.direct
 	flags, err := aio.StatusFlags(f.fd)
 	was := err == nil && aio.ODirect != 0 && flags&aio.ODirect != 0 && capable(info)
 	if mode == DirectOff && !was {
 		return nil
+	}
+	if c.neverDirect && !was {
+		return f.refuseDirect(mode, &fs.PathError{Op: "open", Path: f.name, Err: fmt.Errorf(
+			"asyncfile: ASYNCFILE_DIRECT=never forbids O_DIRECT: unset it, or use DirectPrefer or DirectOff: %w", errors.ErrUnsupported)})
 	}
 	switch {
 	case !capable(info):
@@ -102,10 +107,19 @@ func (f *AsyncFile) setDirect(mode DirectMode, info os.FileInfo) error {
 		return nil
 	}
 	f.unsetDirect()
-	if mode == DirectRequire || was {
-		return f.directError(err, info)
+	if was {
+		mode = DirectRequire // who set it aligns, and relies on it
 	}
-	f.directReason = f.directError(err, info)
+	return f.refuseDirect(mode, f.directError(err, info))
+}
+
+// refuseDirect returns why the file cannot be direct, where it has to be, and keeps it
+// where it need not.
+func (f *AsyncFile) refuseDirect(mode DirectMode, why error) error {
+	if mode == DirectRequire {
+		return why
+	}
+	f.directReason = why
 	return nil
 }
 
@@ -204,11 +218,12 @@ func (e *AlignmentError) Error() string {
 // Unwrap returns the reasons.
 func (e *AlignmentError) Unwrap() []error { return []error{syscall.EINVAL, e.Err} }
 
-// A companion is the second descriptor of a direct file, without O_DIRECT, for
-// what goes through the page cache. It is opened by the first write that needs
-// it, which is not always possible: the process may have too many open files, or no
-// permission any more, or no /proc. Such a write, and all until one can open it,
-// go through the file's own descriptor, alone on the file.
+// A companion is a second descriptor of a file. That of a direct file is without
+// O_DIRECT, for what goes through the page cache. It is opened by the first write that
+// needs it, which is not always possible: the process may have too many open files, or
+// no permission any more, or no /proc. Such a write, and all until one can open it,
+// go through the file's own descriptor, alone on the file. Any file has another for
+// DataRanges.
 type companion struct {
 	reopen    func(fd int) (int, error)   // aio.Reopen, but in tests
 	setDirect func(fd int, on bool) error // aio.SetDirect, but in tests
@@ -252,33 +267,33 @@ func (c *companion) close() error {
 // flushes the pages before it returns. Where the companion was not ready when the
 // write was let go, nothing direct of this file is in flight, nor begins, before it
 // returns.
-func (f *AsyncFile) performCached(q *request) {
-	done := q.done
+func (f *AsyncFile) performCached(o *operation) {
+	done := o.done
 	if why := f.companion.open(f); why == nil {
-		q.fail(f.write(f.companion.osf, f.companion.fd, q))
+		o.fail(f.write(f.companion.osf, f.companion.fd, o))
 	} else {
-		f.writeAlone(q, why)
+		f.writeAlone(o, why)
 	}
-	n := q.done - done
+	n := o.done - done
 	stats := &f.ring.stats
 	stats.BytesCopied.Add(uint64(n))
-	if n > 0 && !ofWholeBlocks(q.op.Offset, n, f.align.Offset) {
+	if n > 0 && !ofWholeBlocks(o.op.Offset, n, f.align.Offset) {
 		stats.ReadModifyWrites.Add(1)
 	}
-	if e := f.flush(q.op.Offset+int64(done), int64(n)); e != nil && q.err == nil {
-		q.done = done
-		q.fail(e)
+	if e := f.flush(o.op.Offset+int64(done), int64(n)); e != nil && o.err == nil {
+		o.done = done
+		o.fail(e)
 	}
 }
 
-// write writes what is left of q, by an offset or, where only the kernel can place
+// write writes what is left of o, by an offset or, where only the kernel can place
 // an append, by the cursor of osf.
-func (f *AsyncFile) write(osf *os.File, fd int, q *request) error {
-	if q.op.Kind == OpAppend && f.serial() {
-		return appendTo(osf, q)
+func (f *AsyncFile) write(osf *os.File, fd int, o *operation) error {
+	if o.op.Kind == OpAppend && f.serial() {
+		return appendTo(osf, o)
 	}
-	n, err := transfer(osf, fd, q.op.Kind, &q.cursor, q.op.Offset+int64(q.done))
-	q.done += n
+	n, err := transfer(osf, fd, o.op.Kind, &o.cursor, o.op.Offset+int64(o.done))
+	o.done += n
 	return err
 }
 
@@ -290,7 +305,7 @@ const flagTries = 100
 // long, since there is no companion; why says the reason. Who shares the open file
 // with other processes has them write through the page cache meanwhile, which
 // harms nobody. The lock keeps two of these apart.
-func (f *AsyncFile) writeAlone(q *request, why error) {
+func (f *AsyncFile) writeAlone(o *operation, why error) {
 	f.companion.mu.Lock()
 	defer f.companion.mu.Unlock()
 	for try := range flagTries {
@@ -300,16 +315,16 @@ func (f *AsyncFile) writeAlone(q *request, why error) {
 			e = f.companion.setDirect(f.fd, false)
 		}
 		if e != nil {
-			q.fail(f.alignmentError(q, errors.Join(why, e)))
+			o.fail(f.alignmentError(o, errors.Join(why, e)))
 			return
 		}
-		done := q.done
-		err := f.write(f.osf, f.fd, q)
+		done := o.done
+		err := f.write(f.osf, f.fd, o)
 		if direct {
 			f.companion.setDirect(f.fd, true) // the file system took it before
 		}
-		q.fail(err)
-		if q.done > done || !errors.Is(err, syscall.EINVAL) {
+		o.fail(err)
+		if o.done > done || !errors.Is(err, syscall.EINVAL) {
 			return
 		}
 	}
@@ -321,11 +336,11 @@ func (f *AsyncFile) hasDirect() (bool, error) {
 	return flags&aio.ODirect != 0, err
 }
 
-// alignmentError says what of q O_DIRECT does not allow.
-func (f *AsyncFile) alignmentError(q *request, why error) error {
-	e := &AlignmentError{What: "offset", Have: q.op.Offset, Need: f.align.Offset, Err: why}
-	if q.op.Offset%int64(f.align.Offset) == 0 {
-		e.What, e.Have = "length", int64(q.want)
+// alignmentError says what of o O_DIRECT does not allow.
+func (f *AsyncFile) alignmentError(o *operation, why error) error {
+	e := &AlignmentError{What: "offset", Have: o.op.Offset, Need: f.align.Offset, Err: why}
+	if o.op.Offset%int64(f.align.Offset) == 0 {
+		e.What, e.Have = "length", int64(o.want)
 	}
 	return e
 }

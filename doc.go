@@ -64,8 +64,8 @@
 // (preadv2 with RWF_NOWAIT), where ext4 may read metadata.
 //
 // Requests on an O_DIRECT file may have any buffer, offset and length. What is
-// aligned goes straight to the device and is never copied; [AlignedBuffer] and
-// [BufferPool] make buffers for it. Other reads pass through an aligned buffer.
+// aligned goes straight to the device and is never copied; [AlignedBuffer],
+// [AlignedBuffers] and [BufferPool] make buffers for it, large ones on huge pages. Other reads pass through an aligned buffer.
 // Writes that begin or end inside a block go through the page cache, on a second
 // descriptor (opened by way of /proc/self/fd), and are written back before they
 // end: the kernel then keeps the rest of the block, and the size of the file
@@ -84,6 +84,8 @@
 // before a direct one appends: direct reads across that end may fail with EIO.
 //
 // [Reader] and [Writer] stream a file with several blocks in flight.
+// [AsyncFile.ReadMany] reads many ranges in one loop. A [ReaderAt] reads ahead for who
+// reads in small pieces, one at a time.
 //
 // # Buffers
 //

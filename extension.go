@@ -8,10 +8,10 @@ import (
 	"github.com/seed-39be8cca/asyncfile/internal/order"
 )
 
-// extends reports whether q would make io_submit wait since it ends beyond the end
+// extends reports whether o would make io_submit wait since it ends beyond the end
 // of the file.
-func (f *AsyncFile) extends(q *request) bool {
-	return f.blocks.beyond && q.op.Kind.writes() && q.way != cached && (q.end() > f.sequence.size.Load() || q.end() < 0)
+func (f *AsyncFile) extends(o *operation) bool {
+	return f.blocks.beyond && o.op.Kind.writes() && o.way != cached && (o.end() > f.sequence.size.Load() || o.end() < 0)
 }
 
 // An extension makes a file larger, with fallocate(2), for direct writes that end
@@ -49,7 +49,7 @@ func (f *AsyncFile) extendFor(from, to int64) {
 	x.runs = append(x.runs, byteRange{from, to})
 }
 
-func (x *extension) grant() { x.file.lane.workers.Go(x) }
+func (x *extension) grant() { x.file.lane.Go(x) }
 
 // Run extends the file, on a worker, alone on the file.
 func (x *extension) Run() {
@@ -95,36 +95,36 @@ func (f *AsyncFile) allocate(run byteRange) error {
 // the file for that.
 type cutBack struct {
 	entry order.Entry[turn]
-	q     *request
+	o     *operation
 }
 
-// cutsBack reports whether q, which has ended, ends later: in a cutBack.
-func (f *AsyncFile) cutsBack(q *request) bool {
+// cutsBack reports whether o, which has ended, ends later: in a cutBack.
+func (f *AsyncFile) cutsBack(o *operation) bool {
 	s := &f.sequence
-	if !q.extended || q.err == nil {
+	if !o.extended || o.err == nil {
 		return false
 	}
-	c := &cutBack{q: q}
+	c := &cutBack{o: o}
 	c.entry.Of = c
 	s.mu.Lock()
-	list := s.leave(q)
+	list := s.leave(o)
 	s.extension = nil // as for alone
 	s.resizing++
 	if s.enter(&c.entry, order.Exclusive, 0, order.End) {
 		c.grant()
 	}
 	s.mu.Unlock()
-	f.ring.submit(f.dispatchAll(list))
+	f.ring.core.Submit(f.dispatchAll(list))
 	return true
 }
 
-func (c *cutBack) grant() { c.q.lane.workers.Go(c) }
+func (c *cutBack) grant() { c.o.file.lane.Go(c) }
 
 // Run cuts the file back, on a worker, unless others have used what it would cut
 // off. What another process appends between the last look and ftruncate(2) is lost:
 // no call does both.
 func (c *cutBack) Run() {
-	f, s := c.q.file, &c.q.file.sequence
+	f, s := c.o.file, &c.o.file.sequence
 	s.seen(f.size())
 	s.mu.Lock()
 	size, written := s.size.Load(), s.written
@@ -136,7 +136,7 @@ func (c *cutBack) Run() {
 	s.resizing--
 	s.mu.Unlock()
 	f.leaveAlone(&c.entry)
-	c.q.finish()
+	c.o.slot.Finish()
 }
 
 // emptyFrom reports whether nobody has put data behind the block in which the first

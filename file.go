@@ -5,6 +5,8 @@ import (
 	"math"
 	"os"
 	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // A File is an AsyncFile in the shape of an *os.File: every method of it, with
@@ -73,10 +75,10 @@ func (f *File) os() *os.File { return f.Async().os() }
 // closed. One that needs no Ring is refused all the same, as AsyncFile.admit has
 // it. On a closed file it is nil: os.File says that first.
 func (f *File) refused(kind OpKind) error {
-	if !f.opened() || !f.async.ring.closed.Load() || f.async.users.Load() < 0 {
+	if !f.opened() || !f.async.ring.core.Closed() || f.async.users.Load() < 0 {
 		return nil
 	}
-	return f.async.pathError(kind, errRingClosed)
+	return f.async.pathError(kind, ring.ErrClosed)
 }
 
 // Close waits for the operations in flight and closes the file, as

@@ -1,8 +1,10 @@
 package asyncfile
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 )
 
@@ -85,7 +87,7 @@ func (r *Ring) String() string {
 	switch {
 	case !r.made():
 		return "Ring(none)"
-	case r.closed.Load():
+	case r.core.Closed():
 		return fmt.Sprintf("Ring(%v, depth %d, closed)", r.Backend(), r.Depth())
 	}
 	return fmt.Sprintf("Ring(%v, depth %d, %d in flight)", r.Backend(), r.Depth(), r.Stats().InFlight)
@@ -100,6 +102,26 @@ func (q *Queue) String() string {
 		return fmt.Sprintf("Queue(depth %d, %d to receive, closed)", cap(q.ready), len(q.ready))
 	}
 	return fmt.Sprintf("Queue(depth %d, %d to receive)", cap(q.ready), len(q.ready))
+}
+
+// String tells the counts that are not 0, by name, as "Stats(Submitted 3, Completed 3)".
+func (s Stats) String() string {
+	var counts []string
+	v := reflect.ValueOf(s)
+	for i := range v.NumField() {
+		if count := v.Field(i); !count.IsZero() {
+			counts = append(counts, fmt.Sprintf("%s %v", v.Type().Field(i).Name, count))
+		}
+	}
+	return "Stats(" + cmp.Or(strings.Join(counts, ", "), "nothing yet") + ")"
+}
+
+// String describes the pool, as "BufferPool(4096 bytes, 3 idle)".
+func (p *BufferPool) String() string {
+	if p == nil {
+		return "BufferPool(none)"
+	}
+	return fmt.Sprintf("BufferPool(%d bytes, %d idle)", p.size, len(p.idle))
 }
 
 // String describes the Reader, as `Reader("data" at 4096)`. It is not safe for
@@ -118,4 +140,25 @@ func (w *Writer) String() string {
 		return "Writer(none)"
 	}
 	return fmt.Sprintf("Writer(%q at %d)", w.file.name, w.Offset())
+}
+
+// String describes the Range, as "512 bytes at 8192".
+func (r Range) String() string { return fmt.Sprintf("%d bytes at %d", r.Length, r.Offset) }
+
+// String describes the Chunk, as "Chunk(3, 100 of 512 bytes at 8192)".
+func (c Chunk) String() string {
+	return fmt.Sprintf("Chunk(%d, %d of %v)", c.Index, len(c.Data), c.Range)
+}
+
+// String describes the ReaderAt, as `ReaderAt("data", 524288 bytes ahead)`.
+func (r *ReaderAt) String() string {
+	if !r.made() {
+		return "ReaderAt(none)"
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return fmt.Sprintf("ReaderAt(%q, closed)", r.file.name)
+	}
+	return fmt.Sprintf("ReaderAt(%q, %d bytes ahead)", r.file.name, r.taken)
 }

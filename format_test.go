@@ -38,7 +38,14 @@ func TestStrings(t *testing.T) {
 		{full, "Future(512 bytes)"},
 		{f, `AsyncFile("da\nta", pool)`},
 		{&AsyncFile{name: "x", ring: &Ring{}, direct: true, aio: true}, `AsyncFile("x", aio, direct)`},
+		{Stats{}, "Stats(nothing yet)"},
+		{Stats{Submitted: 3, InFlight: 1, SubmitTime: 1500 * time.Nanosecond}, "Stats(Submitted 3, InFlight 1, SubmitTime 1.5µs)"},
+		{NewBufferPool(512, 2), "BufferPool(512 bytes, 0 idle)"},
 		{&Reader{file: f, end: 10, rest: p[:3]}, `Reader("da\nta" at 7)`},
+		{Range{4096, 512}, "512 bytes at 4096"},
+		{&Chunk{Range{4096, 512}, 3, p[:100]}, "Chunk(3, 100 of 512 bytes at 4096)"},
+		{&ReaderAt{file: f, taken: 512}, `ReaderAt("da\nta", 512 bytes ahead)`},
+		{&ReaderAt{file: f, taken: 512, closed: true}, `ReaderAt("da\nta", closed)`},
 		{&Writer{file: f, next: 10, filled: 3, cur: p}, `Writer("da\nta" at 13)`},
 	} {
 		for _, verb := range []string{"%v", "%+v", "%s"} {
@@ -106,6 +113,9 @@ func TestPrintInFlight(t *testing.T) {
 					go func() {
 						defer close(other)
 						look(future, f, f.File(), f.Ring(), q)
+						if got := fmt.Sprint(f.Ring().Stats()); len(got) > 600 {
+							t.Errorf("Stats print %d characters: %s", len(got), got)
+						}
 					}()
 					f.File().SetDeadline(time.Now().Add(time.Hour))
 					op.Buf = AlignedBuffer(testBlock)

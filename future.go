@@ -7,6 +7,8 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // ErrAbandoned is in the error of a wait that ended before its operation did.
@@ -33,26 +35,14 @@ type Future struct {
 	// goroutines park without allocating a channel for them.
 	pending sync.WaitGroup
 
-	carrier carrier                 // nil where nobody can help
-	request atomic.Pointer[request] // of the operation, until it has ended; for the carrier
-	writes  bool                    // what the operation does, for the carrier
-	asked   atomic.Bool             // it counts with carrier
+	lane    *ring.Lane                   // of the operation; nil where no kernel context is in use
+	request atomic.Pointer[ring.Request] // of the operation, until it has ended
+	writes  bool                         // what the operation does
+	asked   atomic.Bool                  // it counts with the Ring
 
 	mu       sync.Mutex
 	done     chan struct{} // made when Done is first asked for
 	watchers *watcher      // of WaitAny
-}
-
-// A carrier carries operations out. A goroutine that is going to wait for one lends
-// itself to it, or asks for its end.
-type carrier interface {
-	// lend does the work of the carrier as long as that brings f nearer, for a
-	// goroutine that waits for so many operations.
-	lend(f *Future, several int)
-	// ask has what was submitted end without the caller's help.
-	ask()
-	// count says that so many more Futures are waited for without help.
-	count(more int64)
 }
 
 // closedChan is what Done answers for a Future that was resolved before.
@@ -83,7 +73,7 @@ func (p *futurePool) get() *Future {
 func (p *futurePool) put(f *Future) {
 	f.pending.Wait() // which ends when resolve has no more use for it
 	f.resolved.Store(false)
-	f.carrier = nil
+	f.lane = nil
 	f.pending.Add(1)
 	p.idle.Put(f)
 }
@@ -145,33 +135,21 @@ func (f *Future) Done() <-chan struct{} {
 
 // ask has the operation end without a goroutine that lends itself.
 func (f *Future) ask() {
-	if f.carrier != nil && !f.asked.Load() {
+	if f.lane != nil && !f.asked.Load() {
 		f.expect()
-		f.carrier.ask()
+		f.lane.Ask()
 	}
 }
 
-// reached implements goal.
-func (f *Future) reached() bool { return f.resolved.Load() }
-
 // follow implements follower.
-func (f *Future) follow(q *request) { f.request.Store(q) }
+func (f *Future) follow(q *ring.Request) { f.request.Store(q) }
 
-// byEvent implements goal. An operation that is with a worker, or that another
-// goroutine has reaped and not delivered, ends otherwise: a wait in io_getevents
-// would not notice. While Ring.mu is held no request that has ended is used again.
-func (f *Future) byEvent() bool {
-	q := f.request.Load()
-	return q != nil && q.state != stateIdle
-}
-
-// expect counts the Future with its carrier, unless it is counted already. It
-// implements goal.
+// expect counts the Future with its Ring, unless it is counted already.
 func (f *Future) expect() {
 	if !f.asked.CompareAndSwap(false, true) {
 		return
 	}
-	f.carrier.count(1)
+	f.lane.Ring().Count(1)
 	if f.resolved.Load() { // in between: nobody else may have seen it counted
 		f.unask()
 	}
@@ -179,9 +157,26 @@ func (f *Future) expect() {
 
 func (f *Future) unask() {
 	if f.asked.CompareAndSwap(true, false) {
-		f.carrier.count(-1)
+		f.lane.Ring().Count(-1)
 	}
 }
+
+// awaited is a Future as the goal of a goroutine that lends itself to the Ring.
+type awaited struct{ f *Future }
+
+// Reached implements ring.Goal.
+func (a awaited) Reached() bool { return a.f.resolved.Load() }
+
+// ByEvent implements ring.Goal. An operation that is with a worker, or that another
+// goroutine has reaped and not delivered, ends otherwise: a wait in io_getevents
+// would not notice. While Ring.mu is held no request that has ended is used again.
+func (a awaited) ByEvent() bool {
+	q := a.f.request.Load()
+	return q != nil && q.AwaitsEvent()
+}
+
+// Expect implements ring.Goal.
+func (a awaited) Expect() { a.f.expect() }
 
 // Wait blocks until the operation has ended and returns what the same call on
 // an os.File would have returned: the number of bytes transferred, and an error
@@ -191,8 +186,12 @@ func (f *Future) Wait() (n int, err error) { return f.wait(1) }
 // wait is Wait for a goroutine that is going to wait for so many operations.
 func (f *Future) wait(several int) (n int, err error) {
 	if !f.isDone() {
-		if f.carrier != nil {
-			f.carrier.lend(f, several)
+		if f.lane != nil {
+			may := ring.Reads // all else may sleep longer than f takes
+			if f.writes {
+				may = ring.All
+			}
+			f.lane.Lend(awaited{f}, may, several)
 		}
 		f.pending.Wait()
 	}

@@ -161,7 +161,7 @@ func TestAbandon(t *testing.T) {
 	if n := f.ring.Stats().InFlight; n != 1 {
 		t.Errorf("%d in flight, want the one that was abandoned", n)
 	}
-	if f.ring.tryAcquire(f.lane) != nil {
+	if f.ring.core.TryAcquire(f.lane) != nil {
 		t.Error("its place was given away")
 	}
 	kernel.Await(1)[0].Complete()

@@ -518,7 +518,7 @@ func (z *fuzzer) resize(size int64, call func(int64) error) {
 
 // die has the kernel context die, if its io_getevents is called at all.
 func (z *fuzzer) die() {
-	if !z.dying && (z.ring.eventfd == nil || !z.kernel.Mapped()) {
+	if !z.dying && (z.eventfd == nil || !z.kernel.Mapped()) {
 		z.Log("the context dies")
 		z.dying = true
 		z.failing(closedChan)

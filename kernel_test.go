@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // A scripted is a Ring on a scripted kernel, with files that are real enough to
@@ -25,11 +26,12 @@ import (
 // checked: nothing is left over, and no rule of the kernel was broken.
 type scripted struct {
 	*testing.T
-	kernel *aiotest.Kernel
-	ring   *Ring
-	mem    *aiotest.Mem
-	direct *AsyncFile // calls io_submit on its caller
-	worker *AsyncFile // calls io_submit on a worker, as a buffered file does
+	kernel  *aiotest.Kernel
+	ring    *Ring
+	eventfd *aio.EventFD // of the Ring, or nil
+	mem     *aiotest.Mem
+	direct  *AsyncFile // calls io_submit on its caller
+	worker  *AsyncFile // calls io_submit on a worker, as a buffered file does
 
 	files    []*AsyncFile
 	aborted  bool // the test lets the context die
@@ -56,12 +58,12 @@ func newScripted(t *testing.T, kernel *aiotest.Kernel, opts ...Option) *scripted
 	kernel.OnSubmit(nil)
 	kernel.OnOp(nil)
 	kernel.OnGetEvents(nil)
-	if s.ring.eventfd != nil {
+	if s.eventfd = s.ring.core.EventFD(); s.eventfd != nil {
 		kernel.Notify(func(fd int) {
-			if fd != s.ring.eventfd.FD() {
-				t.Errorf("eventfd %d signalled, not %d", fd, s.ring.eventfd.FD())
+			if fd != s.eventfd.FD() {
+				t.Errorf("eventfd %d signalled, not %d", fd, s.eventfd.FD())
 			}
-			s.ring.eventfd.Signal()
+			s.eventfd.Signal()
 		})
 	}
 	t.Cleanup(s.finish)
@@ -100,8 +102,8 @@ func (s *scripted) openOwn(contents aiotest.File) *AsyncFile {
 func (s *scripted) otherLane(contents aiotest.File) *AsyncFile {
 	s.Helper()
 	f := s.openOwn(contents)
-	f.lane.release()
-	f.lane = s.ring.laneOf(uint64(len(s.files))<<32, true)
+	f.lane.Release()
+	f.lane = s.ring.core.LaneOf(uint64(len(s.files))<<32, true)
 	return f
 }
 
@@ -113,7 +115,7 @@ func (s *scripted) finish() {
 			op.Complete()
 		}
 		if s.inBubble {
-			time.Sleep(watchPeriod) // of the bubble
+			time.Sleep(ring.WatchPeriod) // of the bubble
 		}
 	}
 	for _, f := range s.files {
@@ -137,16 +139,13 @@ func (s *scripted) finish() {
 	if c.MaxInFlight > s.ring.Depth() {
 		s.Errorf("%d operations in flight on a depth of %d", c.MaxInFlight, s.ring.Depth())
 	}
-	r := s.ring
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.inFlight != 0 || r.entering != 0 || r.pendingCount() != 0 || r.stalled || r.token != (r.broken != nil) || r.asks.Load() != 0 {
-		s.Errorf("at the end inFlight %d, entering %d, pending %d, stalled %v, token %v, asks %d",
-			r.inFlight, r.entering, r.pendingCount(), r.stalled, r.token, r.asks.Load())
+	got := s.state()
+	if got.InFlight != 0 || got.Entering != 0 || got.Pending != 0 || got.Stalled || got.Token != (got.Broken != nil) || got.Asks != 0 {
+		s.Errorf("at the end %+v", got)
 	}
-	for _, q := range r.requests {
-		if q.state != stateIdle || q.file != nil || q.sink != nil || q.tag != nil || q.op.Buf != nil || q.done != 0 {
-			s.Errorf("slot %d is not clean: %+v", q.slot, q)
+	for slot := range s.ring.Depth() {
+		if o := s.ring.core.Client(uint32(slot)); o != nil {
+			s.Errorf("slot %d is not clean: %+v", slot, o)
 		}
 	}
 }
@@ -157,31 +156,8 @@ func (s *scripted) close() error {
 	return s.ring.Close()
 }
 
-// giveBack gives a slot back that a test has taken.
-func giveBack(q *request) {
-	q.goes(stageBegun)
-	q.goes(stageEnded)
-	q.ring.recycle([]outcome{{q: q}})
-	q.ring.told(1)
-}
-
-// A ringState is what Ring.mu guards.
-type ringState struct {
-	inFlight, entering, asleep, pending int
-	stalled, token, lonely, watched     bool
-	completer                           completerState
-}
-
-func (s *scripted) state() ringState {
-	r := s.ring
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return ringState{
-		inFlight: r.inFlight, entering: r.entering, asleep: r.asleep, pending: r.pendingCount(),
-		stalled: r.stalled, token: r.token, lonely: r.lonely, watched: r.watchdog.on,
-		completer: r.completer.state,
-	}
-}
+// state returns what the Ring is at.
+func (s *scripted) state() ring.Snapshot { return s.ring.core.Snapshot() }
 
 // wantBatches checks how many iocbs each io_submit since the start was given.
 func (s *scripted) wantBatches(want ...int) {
@@ -286,12 +262,12 @@ func refuses(errno syscall.Errno) submitAnswer { return submitAnswer{0, errno} }
 // together begins operations of several files and submits them in one go.
 func (s *scripted) together(files []*AsyncFile, ops []Op) []*Future {
 	futures := make([]*Future, len(ops))
-	var batch requestQueue
+	var batch ring.Requests
 	for i := range ops {
 		futures[i] = files[i].newFuture(ops[i].Kind)
 		files[i].begin(&call{op: ops[i], to: futures[i]}, &batch)
 	}
-	files[0].lane.push(batch, lazily)
+	files[0].lane.Push(batch, ring.Lazily)
 	return futures
 }
 
@@ -455,7 +431,7 @@ func (s *scripted) settle() {
 // pass has everything come about that nobody asks for.
 func (s *scripted) pass() {
 	s.Helper()
-	time.Sleep(3 * watchPeriod) // of the bubble
+	time.Sleep(3 * ring.WatchPeriod) // of the bubble
 	s.settle()
 }
 

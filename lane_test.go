@@ -8,10 +8,10 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // goroutine returns a number that only the calling goroutine has.
@@ -109,10 +109,10 @@ func (w *waitingGoroutine) wantBack(s *scripted, back bool) {
 }
 
 // wantCompleter checks what the completer is at when everyone waits.
-func (s *scripted) wantCompleter(want completerState) {
+func (s *scripted) wantCompleter(want ring.CompleterState) {
 	s.Helper()
 	s.settle()
-	if got := s.state().completer; got != want {
+	if got := s.state().Completer; got != want {
 		s.Errorf("the completer is in state %d, want %d", got, want)
 	}
 }
@@ -126,11 +126,11 @@ func TestLoneWaitDoesEverything(t *testing.T) {
 		calls.want(s, 0, 0, 0)
 		w := s.await(future)
 		calls.want(s, w.id, 1, 1)
-		s.wantCompleter(parked)
+		s.wantCompleter(ring.Parked)
 		s.kernel.Held()[0].Complete()
 		w.wantBack(s, true)
 		calls.want(s, w.id, 1, 1)
-		s.wantCompleter(parked)
+		s.wantCompleter(ring.Parked)
 	})
 }
 
@@ -146,13 +146,13 @@ func TestLoneWaitForWhatIsThere(t *testing.T) {
 		w := s.await(future)
 		w.wantBack(s, true)
 		calls.want(s, w.id, 1, 0)
-		s.wantCompleter(parked)
+		s.wantCompleter(ring.Parked)
 	})
 }
 
 func TestWaitSendsWhatIsPendingTogether(t *testing.T) {
 	inBubble(t, 200, func(s *scripted) {
-		ops := readOps(maxBatch-1, 10)
+		ops := readOps(ring.MaxBatch-1, 10)
 		var futures []*Future
 		for i := range ops {
 			futures = append(futures, s.direct.ReadAt(ops[i].Buf, ops[i].Offset))
@@ -160,7 +160,7 @@ func TestWaitSendsWhatIsPendingTogether(t *testing.T) {
 		s.settle()
 		s.wantBatches()
 		s.wantReads(futures, ops)
-		s.wantBatches(maxBatch - 1)
+		s.wantBatches(ring.MaxBatch - 1)
 	})
 }
 
@@ -168,14 +168,14 @@ func TestWaitSendsWhatIsPendingTogether(t *testing.T) {
 func TestFullBatchIsSent(t *testing.T) {
 	inBubble(t, 200, func(s *scripted) {
 		s.hold()
-		ops := readOps(maxBatch+1, 10)
+		ops := readOps(ring.MaxBatch+1, 10)
 		s.inNoTime("sending", func() {
 			for i := range ops {
 				s.direct.ReadAt(ops[i].Buf, ops[i].Offset)
 			}
 			s.settle()
 		})
-		s.wantBatches(maxBatch, 1)
+		s.wantBatches(ring.MaxBatch, 1)
 		for _, op := range s.kernel.Held() {
 			op.Complete()
 		}
@@ -256,8 +256,8 @@ func TestSleepingSenderHoldsUpNoOtherLane(t *testing.T) {
 				s.sleepers(1)
 			}
 		}
-		if n := other.lane.asleep; n != 0 {
-			s.Errorf("%d senders of the other lane are asleep", n)
+		if n := s.state().Asleep; n != 1 {
+			s.Errorf("%d senders are asleep, want the one", n)
 		}
 		wake(100)
 		s.completeAt(100)
@@ -265,59 +265,11 @@ func TestSleepingSenderHoldsUpNoOtherLane(t *testing.T) {
 	})
 }
 
-func TestSleepingSendersAreBounded(t *testing.T) {
-	inBubble(t, 64, func(s *scripted) {
-		var offsets []int64
-		for i := range maxSenders + 2 {
-			offsets = append(offsets, int64(i*10))
-		}
-		wake := s.sleepAt(offsets[:maxSenders]...)
-		var futures []*Future
-		for i, off := range offsets {
-			futures = append(futures, ask(s.direct.ReadAt(make([]byte, 10), off))...)
-			if i < maxSenders {
-				s.sleepers(i + 1)
-			}
-		}
-		time.Sleep(20 * watchPeriod) // of the bubble
-		if got := s.state(); got.asleep != maxSenders || got.pending != 2 {
-			s.Errorf("%d asleep, %d pending, want %d and 2", got.asleep, got.pending, maxSenders)
-		}
-		other := s.otherLane(s.mem)
-		s.inNoTime("a request of another lane", func() {
-			w := s.await(other.ReadAt(make([]byte, 10), 500))
-			s.completeAt(500)
-			w.wantBack(s, true)
-		})
-		wake(0) // and it goes on to send what is pending
-		s.settle()
-		if got := s.state(); got.asleep != maxSenders-1 || got.pending != 0 {
-			s.Errorf("%d asleep, %d pending, want %d and none", got.asleep, got.pending, maxSenders-1)
-		}
-		for _, off := range offsets[1:maxSenders] {
-			wake(off)
-		}
-		for _, off := range offsets {
-			s.completeAt(off)
-		}
-		for _, future := range futures {
-			future.Wait()
-		}
-		s.wantSenders(0)
-	})
-}
-
 // wantSenders checks how many goroutines send, on all lanes together.
 func (s *scripted) wantSenders(want int) {
 	s.Helper()
 	s.settle()
-	r := s.ring
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	got := 0
-	for _, l := range r.lanes {
-		got += len(l.senders) + l.starting
-	}
+	got := s.state().Senders
 	if got != want {
 		s.Errorf("%d goroutines send, want %d", got, want)
 	}
@@ -328,9 +280,7 @@ func TestSleepingCompleterIsReplaced(t *testing.T) {
 	inBubble(t, 16, func(s *scripted) {
 		running := func() int {
 			s.settle()
-			s.ring.mu.Lock()
-			defer s.ring.mu.Unlock()
-			return s.ring.completer.running
+			return s.state().Running
 		}
 		wake := s.sleepAt(100, 200)
 		calls := s.watchCallers()
@@ -339,7 +289,7 @@ func TestSleepingCompleterIsReplaced(t *testing.T) {
 		if got := running(); got != 2 {
 			s.Errorf("%d goroutines are or were the completer, want 2", got)
 		}
-		s.wantCompleter(waiting)
+		s.wantCompleter(ring.Waiting)
 		second := ask(s.direct.ReadAt(make([]byte, 10), 200))[0] // by a goroutine of its own
 		s.sleepers(2)
 		if got := running(); got != 2 {
@@ -375,9 +325,9 @@ func TestReplacedCompleterLeavesWorkBehind(t *testing.T) {
 		s.inside(insideCall{returned, saysAgain})
 		future := ask(s.direct.ReadAt(make([]byte, 10), 100))[0]
 		s.sleepers(1)
-		time.Sleep(5 * watchPeriod) // of the bubble: the watchdog has nothing more to watch
+		time.Sleep(5 * ring.WatchPeriod) // of the bubble: the watchdog has nothing more to watch
 		close(returned)
-		time.Sleep(2 * s.ring.timeout) // of the bubble: whoever reaps finds nothing for so long
+		time.Sleep(2 * defaultTimeout) // of the bubble: whoever reaps finds nothing for so long
 		s.completeAt(100)
 		s.settle()
 		if _, _, ok := future.Result(); !ok {
@@ -397,7 +347,7 @@ func TestWaiterLeavesOtherLanesToOthers(t *testing.T) {
 		reaper := s.await(s.direct.ReadAt(make([]byte, 10), 50))
 		p := make([]byte, 10)
 		future := ask(s.otherLane(s.mem).ReadAt(p, 100))[0]
-		s.wantCompleter(parked)
+		s.wantCompleter(ring.Parked)
 		s.inNoTime("to continue a short transfer on another lane", func() {
 			s.kernel.Held()[1].Short(4)
 			s.settle()
@@ -431,7 +381,7 @@ func TestStallsWithSeveralLanes(t *testing.T) {
 					waits = append(waits, s.await(f.ReadAt(make([]byte, 10), int64(100*(i+1)))))
 				}
 				s.settle()
-				if got := s.state(); !got.stalled || got.pending != len(files) {
+				if got := s.state(); !got.Stalled || got.Pending != len(files) {
 					s.Fatalf("%+v", got)
 				}
 				if inFlight { // the event makes room
@@ -456,121 +406,21 @@ func TestStallsWithSeveralLanes(t *testing.T) {
 	}
 }
 
-// A lane is there as long as files of its device are.
-func TestLanesComeAndGo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, err := NewRing(WithBackend(BackendPool), WithQueueDepth(4))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		want := func(n int) {
-			t.Helper()
-			if len(r.lanes) != n || len(r.slots.lanes) != n {
-				t.Errorf("%d lanes, %d for the slots, want %d", len(r.lanes), len(r.slots.lanes), n)
-			}
-		}
-		a, b := r.laneOf(1, true), r.laneOf(2, true)
-		if a == b || r.laneOf(1, true) != a || r.laneOf(2, true) != b {
-			t.Error("a device has not one lane")
-		}
-		p := r.laneOf(1, false)
-		if q := r.laneOf(1, false); p == a || q == p {
-			t.Error("a file of no device has not its own lane")
-		} else {
-			q.release()
-		}
-		want(3)
-		a.release()
-		want(3)
-		a.release()
-		want(2)
-		if again := r.laneOf(1, true); again == a {
-			t.Error("a lane that is gone came back")
-		}
-		want(3)
-		p.release()
-		b.release()
-		b.release()
-		want(1)
-	})
-}
-
 // A goroutine that was started to send may be the last one awake when it is back.
 func TestStartedSenderRousesTheCompleter(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
 		release := s.sleepAt(10)
 		first := ask(s.direct.ReadAt(make([]byte, 10), 0))[0]
-		s.wantCompleter(waiting)
+		s.wantCompleter(ring.Waiting)
 		second := ask(s.direct.ReadAt(make([]byte, 10), 10))[0]
 		s.inNoTime("a hand-over", func() {
 			s.completeAt(0)
 			first.Wait()
-			s.wantCompleter(parked) // what is inside an awake io_submit is not waited for
+			s.wantCompleter(ring.Parked) // what is inside an awake io_submit is not waited for
 			release(10)
 			s.completeAt(10)
 			<-second.Done()
 		})
-	})
-}
-
-// So may a completer that was replaced: what the kernel refused it is tried again as
-// soon as there is room.
-func TestReplacedCompleterRousesItsSuccessor(t *testing.T) {
-	inBubble(t, 8, func(s *scripted) {
-		returned := make(chan struct{})
-		s.inside(insideCall{returned, saysAgain})
-		s.ring.mu.Lock()
-		s.ring.prompt = 1 // sent at once, and nobody asks for its end
-		s.ring.mu.Unlock()
-		p := make([]byte, 10)
-		future := s.direct.ReadAt(p, 0)
-		time.Sleep(2*watchPeriod + 1) // of the bubble: it is replaced, and nobody reaps
-		s.settle()
-		if got := s.state(); got.asleep != 1 || got.token || got.completer != parked {
-			s.Fatalf("%+v", got)
-		}
-		start := time.Now()
-		close(returned)
-		s.settle()
-		s.wantCompleter(working) // it waits for room
-		s.wantRead(future, p, 0)
-		if took := time.Since(start); took != retryDelay {
-			s.Errorf("took %v, want %v", took, retryDelay)
-		}
-	})
-}
-
-// The completer may park while another is about to send what a Queue's receiver
-// waits for. It does not forget that.
-func TestParkedCompleterForgetsNothing(t *testing.T) {
-	inBubble(t, 8, func(s *scripted) {
-		if !s.kernel.Mapped() {
-			s.Skip("nothing is seen without io_getevents")
-		}
-		s.script(aiotest.Do(), aiotest.Do(), aiotest.Hold())
-		delivering, goOn := make(chan struct{}), make(chan struct{})
-		s.direct.submit(&call{op: readOps(1, 10)[0], to: sinkFunc(func(Completion) {
-			close(delivering)
-			<-goOn
-		})})
-		w := s.await(s.direct.ReadAt(make([]byte, 10), 10)) // sends both, and delivers
-		<-delivering
-		q := NewQueue(1)
-		if err := q.ReadAt(s.direct, make([]byte, 10), 20, nil); err != nil {
-			s.Fatal(err)
-		}
-		s.ring.mu.Lock()
-		s.ring.completer.unpark() // for something else
-		s.ring.mu.Unlock()
-		s.settle()
-		s.inNoTime("a Queue's operation", func() {
-			close(goOn)
-			w.wantBack(s, true)
-			s.completeAt(20)
-			<-q.C()
-		})
-		q.Close()
 	})
 }
 
@@ -589,7 +439,7 @@ func TestCloseWaitsForASleepingSender(t *testing.T) {
 			closed <- "Ring"
 		}()
 		s.sleepers(1)
-		time.Sleep(10 * s.ring.timeout) // of the bubble
+		time.Sleep(10 * defaultTimeout) // of the bubble
 		if len(closed) != 0 {
 			s.Errorf("the %s is closed", <-closed)
 		}
@@ -614,7 +464,7 @@ func TestSubmissionBehindAWaitForItsSlot(t *testing.T) {
 	} {
 		t.Run(wait.name, func(t *testing.T) {
 			inBubble(t, 1, func(s *scripted) {
-				var batch requestQueue
+				var batch ring.Requests
 				s.direct.begin(&call{op: readOps(1, 10)[0], to: s.direct.newFuture(OpRead)}, &batch)
 				over := make(chan struct{})
 				go func() {
@@ -623,7 +473,7 @@ func TestSubmissionBehindAWaitForItsSlot(t *testing.T) {
 				}()
 				s.inNoTime("the end of what comes late", func() {
 					s.settle()
-					s.direct.lane.push(batch, lazily)
+					s.direct.lane.Push(batch, ring.Lazily)
 					<-over
 				})
 			})

@@ -30,6 +30,7 @@ var exportedTypes = map[string]struct {
 	"Ring":           {of: reflect.TypeFor[Ring]()},
 	"Reader":         {of: reflect.TypeFor[Reader]()},
 	"Writer":         {of: reflect.TypeFor[Writer]()},
+	"ReaderAt":       {of: reflect.TypeFor[ReaderAt]()},
 	"BufferPool":     {reflect.TypeFor[BufferPool](), true},
 	"AlignmentError": {reflect.TypeFor[AlignmentError](), true},
 	"StreamError":    {reflect.TypeFor[StreamError](), true},
@@ -42,6 +43,9 @@ var exportedTypes = map[string]struct {
 	"Stats":          {reflect.TypeFor[Stats](), true},
 	"Option":         {reflect.TypeFor[Option](), true},
 	"StreamOption":   {reflect.TypeFor[StreamOption](), true},
+	"ReadManyOption": {reflect.TypeFor[ReadManyOption](), true},
+	"Range":          {reflect.TypeFor[Range](), true},
+	"Chunk":          {reflect.TypeFor[Chunk](), true},
 }
 
 // TestExportedTypes has the list above complete.

@@ -2,12 +2,14 @@ package asyncfile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // blocking says which direct writes block in io_submit.
@@ -100,6 +102,7 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		drained: make(chan struct{}, 1),
 	}
 	f.companion.reopen, f.companion.setDirect = aio.Reopen, aio.SetDirect
+	f.seeker.reopen = aio.Reopen
 	raw, err := osf.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -108,7 +111,7 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 		return nil, err
 	}
 	_, f.refuse = osf.WriteAt(nil, 0)
-	if err := f.setDirect(c.direct, info); err != nil {
+	if err := f.setDirect(c, info); err != nil {
 		return nil, err
 	}
 	if err := f.attach(c, info); err != nil {
@@ -144,7 +147,7 @@ func (f *AsyncFile) truncateAtOpen(c *config, info os.FileInfo) (os.FileInfo, er
 type leftBehind struct {
 	raw       syscall.RawConn // keeps the file open until then
 	directSet bool
-	lane      *lane
+	lane      *ring.Lane
 	ring      func() error // gives the Ring back
 }
 
@@ -152,7 +155,7 @@ func (l leftBehind) release() {
 	if l.directSet {
 		l.raw.Control(func(fd uintptr) { aio.SetDirect(int(fd), false) })
 	}
-	l.lane.release()
+	l.lane.Release()
 	go l.ring()
 }
 
@@ -163,17 +166,18 @@ const privateDepth = 16
 func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 	want := capable(info) && (c.backend == BackendAIO || c.backend == BackendAuto && f.direct)
 	f.releaseRing = func() error { return nil }
-	if c.ring != nil && c.ring.closed.Load() {
-		return errRingClosed
+	if c.ring != nil && c.ring.core.Closed() {
+		return ring.ErrClosed
 	}
 	// A pipe's reader may keep an operation waiting for as long as it likes: that
 	// is to hold up no other files, neither for workers nor for slots.
 	alone := !capable(info) && !info.IsDir()
+	why := f.whyPool(c.backend, info)
 	var err error
 	switch {
 	case c.ring != nil && !alone:
 		f.ring = c.ring
-		if want && c.ring.context == nil {
+		if want && !c.ring.core.OnKernel() {
 			f.reason = c.ring.reason
 			if c.backend == BackendAIO {
 				return errors.Join(invalid("WithRing and BackendAIO: the Ring is on the pool"), c.ring.reason)
@@ -186,13 +190,13 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 		if f.ring, err = newRing(c); err != nil {
 			return err
 		}
-		f.reason, f.releaseRing = f.ring.reason, f.ring.close
+		f.reason, f.releaseRing = f.ring.reason, f.ring.core.Close
 	case alone:
 		c.backend, c.depth = BackendPool, min(c.depth, privateDepth)
 		if f.ring, err = newRing(c); err != nil {
 			return err
 		}
-		f.releaseRing = f.ring.close
+		f.releaseRing = f.ring.core.Close
 	default:
 		shared := &sharedPool
 		if want {
@@ -209,10 +213,29 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 		}
 		f.releaseRing = func() error { shared.release(); return nil }
 	}
-	f.aio = want && f.ring.context != nil
+	f.aio = want && f.ring.core.OnKernel()
+	if !f.aio && f.reason == nil {
+		f.reason = why
+	}
 	device, err := aio.Device(f.fd)
-	f.lane = f.ring.laneOf(device, !alone && err == nil)
+	f.lane = f.ring.core.LaneOf(device, !alone && err == nil)
 	return nil
+}
+
+// whyPool returns why the file goes on the pool with such a backend, what is plainest
+// first.
+func (f *AsyncFile) whyPool(backend Backend, info os.FileInfo) error {
+	switch {
+	case !capable(info):
+		return fmt.Errorf("asyncfile: it is no regular file nor block device (%v), and native AIO has no meaning for others", info.Mode().Type())
+	case backend == BackendPool:
+		return errors.New("asyncfile: WithBackend, or ASYNCFILE_BACKEND, asks for the pool")
+	case f.direct:
+		return errors.New("asyncfile: its Ring was made with BackendPool")
+	case f.directReason != nil:
+		return fmt.Errorf("asyncfile: it is buffered: %w", f.directReason)
+	}
+	return errors.New("asyncfile: it is buffered: pass WithDirect(DirectPrefer)")
 }
 
 // capable reports whether native AIO has a meaning for the file: whether it has

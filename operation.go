@@ -4,16 +4,19 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"sync"
 	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/order"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 	"github.com/seed-39be8cca/asyncfile/internal/vec"
 )
 
-// An operation is a file's part of a request: what is to be done, and how far it
-// is.
+// An operation is what a request is for, and a client of the Ring: what is to be
+// done to a file, and how far it is.
 type operation struct {
+	slot *ring.Request // from set to Release
 	file *AsyncFile
 	sink sink
 	tag  any
@@ -25,176 +28,204 @@ type operation struct {
 	cursor vec.Cursor
 	err    error // how it ended
 
+	bounce []byte // the library's buffer that the plan's is a part of, if it is one
+	skip   int    // bytes at the beginning of the plan's buffer that nobody asked for
+
 	entry    order.Entry[turn] // in the sequence of the file,
 	ordered  bool              // if it is there,
 	heap     int               // and of a write that has a place, in sequence.ends
 	extended bool              // an extension went ahead of it
 	owed     *epoch            // of a write that has left the sequence, to be settled
+
+	seen sight // where the Ring is observed
 }
 
-// set makes the request that of c, of which done bytes have been transferred.
-func (q *request) set(f *AsyncFile, c *call, done int) {
-	bufs := q.op.Bufs[:0] // the caller may reuse its array at once
+// An operationPool has the operations of a Ring that nobody uses.
+type operationPool struct{ idle sync.Pool }
+
+func (p *operationPool) get() *operation {
+	if o, ok := p.idle.Get().(*operation); ok {
+		return o
+	}
+	return new(operation)
+}
+
+// put takes back an operation whose outcome is delivered.
+func (p *operationPool) put(o *operation) {
+	clear(o.op.Bufs)
+	*o = operation{op: Op{Bufs: o.op.Bufs[:0]}} // the array serves the next
+	p.idle.Put(o)
+}
+
+// A follower is a sink that looks at its request meanwhile; nil is its end.
+type follower interface{ follow(q *ring.Request) }
+
+// set makes o that of c, of which done bytes have been transferred, with slot as
+// its request.
+func (o *operation) set(f *AsyncFile, c *call, slot *ring.Request, done int) {
+	bufs := o.op.Bufs[:0] // the caller may reuse its array at once
 	for _, p := range c.op.Bufs {
 		if len(p) > 0 {
 			bufs = append(bufs, p)
 		}
 	}
-	q.op = c.op
-	q.op.Bufs = bufs
-	q.client, q.file, q.sink, q.tag = f, f, c.to, c.tag
-	q.job = jobNone
-	q.seek(0)
-	q.want = int(q.cursor.Left())
-	q.seek(done)
-	q.loan.Lend(!q.op.Kind.writes(), q.op.Buf, bufs)
-	if w, ok := q.sink.(follower); ok {
-		w.follow(q)
+	o.op = c.op
+	o.op.Bufs = bufs
+	o.slot, o.file, o.sink, o.tag = slot, f, c.to, c.tag
+	o.seek(0)
+	o.want = int(o.cursor.Left())
+	o.seek(done)
+	slot.Loan.Lend(!o.op.Kind.writes(), o.op.Buf, bufs)
+	if w, ok := o.sink.(follower); ok {
+		w.follow(slot)
 	}
 }
 
 // seek goes to where done bytes have been transferred.
-func (q *request) seek(done int) {
-	q.cursor = q.op.cursor()
-	q.done = q.cursor.Skip(done)
+func (o *operation) seek(done int) {
+	o.cursor = o.op.cursor()
+	o.done = o.cursor.Skip(done)
 }
 
 // end returns the offset in bytes at which the operation is to end. It is less
 // than zero, and the kernel has an error for it, where no offset is so large.
-func (q *request) end() int64 { return q.op.Offset + int64(q.want) }
+func (o *operation) end() int64 { return o.op.Offset + int64(o.want) }
 
 // fail sets the error that the operation ends with.
-func (q *request) fail(err error) step {
-	q.err = q.file.pathError(q.op.Kind, err)
-	return ended
+func (o *operation) fail(err error) ring.Step {
+	o.err = o.file.pathError(o.op.Kind, err)
+	return ring.Ended
 }
 
 // makePlan decides what the next submission transfers, and reports false, with
-// q.err set, if there is none to be made. Called by the owner of the request, which
+// o.err set, if there is none to be made. Called by the owner of the request, which
 // holds no lock: a bounced write is copied here.
-func (f *AsyncFile) makePlan(q *request) bool {
-	p := &q.plan
-	p.fd, p.off = f.fd, q.op.Offset+int64(q.done)
-	p.buf, p.skip, p.asked = nil, 0, 0
-	switch q.op.Kind {
+func (f *AsyncFile) makePlan(o *operation) bool {
+	p := &o.slot.Plan
+	p.FD, p.Off = f.fd, o.op.Offset+int64(o.done)
+	p.Buf, p.Asked, p.Copies, o.skip = nil, 0, 0, 0
+	switch o.op.Kind {
 	case OpSync:
-		p.opcode = aio.OpFsync
+		p.Opcode = aio.OpFsync
 		return true
 	case OpDatasync:
-		p.opcode = aio.OpFdsync
+		p.Opcode = aio.OpFdsync
 		return true
 	}
 	var err error
-	if q.way == bounced {
-		err = f.planBounced(q)
+	if o.way == bounced {
+		err = f.planBounced(o)
 	} else {
-		f.planStraight(q)
+		f.planStraight(o)
 	}
-	if err == nil && p.asked <= 0 {
+	if err == nil && p.Asked <= 0 {
 		err = syscall.EIO // cannot be: there is nothing that would end it
 	}
 	if err != nil {
-		q.fail(err)
+		o.fail(err)
 		return false
 	}
 	return true
 }
 
 // planStraight plans what goes between the caller's memory and the file.
-func (f *AsyncFile) planStraight(q *request) {
-	p, unit := &q.plan, f.unit(q.op.Kind)
-	if head := q.cursor.Head(); int64(len(head)) == q.cursor.Left() {
-		p.setBuf(q.op.Kind, head[:min(len(head), aio.MaxTransfer/unit*unit)])
+func (f *AsyncFile) planStraight(o *operation) {
+	p, unit := &o.slot.Plan, f.unit(o.op.Kind)
+	if head := o.cursor.Head(); int64(len(head)) == o.cursor.Left() {
+		o.planBuf(head[:min(len(head), aio.MaxTransfer/unit*unit)])
 		return
 	}
-	clear(p.iovecs) // what is left may be fewer, and reset sees only those
-	p.iovecs, p.asked = q.cursor.AppendIovecs(p.iovecs[:0], unit)
-	p.opcode = aio.OpPreadv
-	if q.op.Kind.writes() {
-		p.opcode = aio.OpPwritev
+	clear(p.Iovecs) // what is left may be fewer, and reset sees only those
+	p.Iovecs, p.Asked = o.cursor.AppendIovecs(p.Iovecs[:0], unit)
+	p.Opcode = aio.OpPreadv
+	if o.op.Kind.writes() {
+		p.Opcode = aio.OpPwritev
 	}
 }
 
-// setBuf has the plan transfer buf.
-func (p *plan) setBuf(kind OpKind, buf []byte) {
-	p.opcode, p.buf, p.asked = aio.OpPread, buf, len(buf)
-	if kind.writes() {
-		p.opcode = aio.OpPwrite
+// planBuf plans to transfer buf.
+func (o *operation) planBuf(buf []byte) {
+	p := &o.slot.Plan
+	p.Opcode, p.Buf, p.Asked = aio.OpPread, buf, len(buf)
+	if o.op.Kind.writes() {
+		p.Opcode = aio.OpPwrite
 	}
 }
 
-// advance implements client.
-func (f *AsyncFile) advance(q *request, res int64, err error) step {
-	next := f.proceed(q, res, err)
-	if next == ended && f.cutsBack(q) {
-		return held
+// Advance implements ring.Client.
+func (o *operation) Advance(res int64, err error) ring.Step {
+	next := o.file.proceed(o, res, err)
+	if next == ring.Ended && o.file.cutsBack(o) {
+		return ring.Held
 	}
 	return next
 }
 
 // proceed takes the result of a submission. Where the operation goes on it has a
 // new plan.
-func (f *AsyncFile) proceed(q *request, res int64, err error) step {
-	q.loan.Return()
+func (f *AsyncFile) proceed(o *operation, res int64, err error) ring.Step {
+	o.slot.Loan.Return()
 	n := 0
 	if err == nil {
 		n, err = aio.Result(res)
 	}
-	p := &q.plan
-	if n > p.asked && err == nil {
+	p := &o.slot.Plan
+	if n > p.Asked && err == nil {
 		err = syscall.EIO // cannot be: the completion ring is not to be trusted
+	}
+	if errors.Is(err, ErrBufferLost) {
+		o.bounce = nil // not to be given back to its pool
 	}
 	switch {
 	case errors.Is(err, syscall.EINTR): // as os.File, which repeats an interrupted call
 	case err != nil:
-		return q.fail(err)
+		return o.fail(err)
 	default:
-		if err := q.land(n); err != nil {
-			return q.fail(err)
+		if err := o.land(n); err != nil {
+			return o.fail(err)
 		}
-		if q.done >= q.want {
-			return ended
+		if o.done >= o.want {
+			return ring.Ended
 		}
-		if n < p.asked {
-			if err := q.short(n); err != nil {
-				return q.fail(err)
+		if n < p.Asked {
+			if err := o.short(n); err != nil {
+				return o.fail(err)
 			}
 			f.ring.stats.ShortTransfers.Add(1)
 			if f.ring.tracer != nil {
-				f.ring.tracer.short(q, n)
+				f.ring.tracer.short(o, n)
 			}
 		}
 	}
-	if q.way == straight && !f.fitsRest(q) {
-		q.way = bounced
+	if o.way == straight && !f.fitsRest(o) {
+		o.way = bounced
 	}
-	if !f.makePlan(q) {
-		return ended
+	if !f.makePlan(o) {
+		return ring.Ended
 	}
-	return again
+	return ring.Again
 }
 
 // land takes note of n bytes, and copies those that a bounced read transferred to
 // the caller.
-func (q *request) land(n int) error {
-	p := &q.plan
-	if p.bounce == nil || q.op.Kind.writes() {
-		q.done += q.cursor.Skip(n)
+func (o *operation) land(n int) error {
+	if o.bounce == nil || o.op.Kind.writes() {
+		o.done += o.cursor.Skip(n)
 		return nil
 	}
-	got, err := q.cursor.Scatter(p.buf[min(p.skip, n):n])
-	q.done += got
-	q.ring.stats.BytesCopied.Add(uint64(got))
+	got, err := o.cursor.Scatter(o.slot.Plan.Buf[min(o.skip, n):n])
+	o.done += got
+	o.file.ring.stats.BytesCopied.Add(uint64(got))
 	return err
 }
 
 // short decides whether an operation goes on after a transfer of n bytes, which
 // were fewer than asked.
-func (q *request) short(n int) error {
-	unit := q.file.unit(q.op.Kind)
-	over := int((q.plan.off + int64(n)) % int64(unit)) // bytes of a block in which it stopped
+func (o *operation) short(n int) error {
+	unit := o.file.unit(o.op.Kind)
+	over := int((o.slot.Plan.Off + int64(n)) % int64(unit)) // bytes of a block in which it stopped
 	switch {
-	case !q.op.Kind.writes():
+	case !o.op.Kind.writes():
 		if n == 0 || over != 0 {
 			// A direct read that stops inside a block stopped at the end of the
 			// file, and cannot be continued from there.
@@ -203,61 +234,55 @@ func (q *request) short(n int) error {
 	case n <= over:
 		return io.ErrUnexpectedEOF // as os.File has it where a write does nothing
 	case over != 0:
-		q.seek(q.done - over) // the device goes on from the start of the block
+		o.seek(o.done - over) // the device goes on from the start of the block
 	}
 	return nil
 }
 
-// reset lets go of what the operation kept reachable.
-func (q *request) reset() {
-	clear(q.plan.iovecs)
-	clear(q.op.Bufs)
-	q.operation = operation{op: Op{Bufs: q.op.Bufs[:0]}} // the arrays serve the next
-	q.plan = plan{iovecs: q.plan.iovecs[:0]}
-	q.client = nil
-	q.job = jobNone
-}
-
-// carry implements client: it does the job of q with ordinary system calls.
-func (f *AsyncFile) carry(q *request) {
-	if q.job == jobCarry {
-		f.perform(q)
+// Carry implements ring.Client: it does with ordinary system calls what is left to do.
+func (o *operation) Carry() {
+	if o.err == nil { // or there was no plan to be made
+		o.file.perform(o)
 	}
-	if !f.cutsBack(q) {
-		q.finish()
+	if !o.file.cutsBack(o) {
+		o.slot.Finish()
 	}
 }
 
-// release implements client.
-func (f *AsyncFile) release(q *request) (e ending, ready requestQueue) {
-	e = ending{
-		sink:   q.sink,
-		result: Completion{Op: q.op.Kind, File: f, Buf: q.op.Buf, Offset: q.op.Offset, N: q.done, Err: q.err, Tag: q.tag},
-	}
-	if w, ok := q.sink.(follower); ok {
+// Release implements ring.Client.
+func (o *operation) Release() (done ring.Tally, ready ring.Requests) {
+	f := o.file
+	if w, ok := o.sink.(follower); ok {
 		w.follow(nil)
 	}
-	q.loan.Return()
 	if f.ring.tracer != nil {
-		e.title = q.title()
+		o.seen.last = o.String()
 	}
-	q.goes(stageEnded)
-	ready = f.leaveSequence(q)
-	e.owed = q.owed
-	q.dropBounce()
-	q.reset()
-	return e, ready
+	ready = f.leaveSequence(o)
+	o.dropBounce()
+	o.slot = nil
+	if o.op.Kind.writes() {
+		done.Written = uint64(o.done)
+	} else {
+		done.Read = uint64(o.done)
+	}
+	if o.err != nil && o.err != io.EOF {
+		done.Failed = 1
+	}
+	return done, ready
 }
 
-// deliver implements client.
-func (f *AsyncFile) deliver(e ending) (ready requestQueue) {
+// Deliver implements ring.Client.
+func (o *operation) Deliver() (ready ring.Requests) {
+	f := o.file
 	if f.ring.tracer != nil {
-		f.ring.tracer.delivers(e)
+		f.ring.tracer.delivers(o)
 	}
-	e.sink.deliver(e.result)
-	if e.owed != nil {
-		ready = f.settle(e.owed)
+	o.sink.deliver(Completion{Op: o.op.Kind, File: f, Buf: o.op.Buf, Offset: o.op.Offset, N: o.done, Err: o.err, Tag: o.tag})
+	if o.owed != nil {
+		ready = f.settle(o.owed)
 	}
+	f.ring.operations.put(o)
 	f.leave()
 	return ready
 }

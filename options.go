@@ -15,9 +15,6 @@ const (
 	defaultWorkers    = 16
 
 	maxWorkers = 4096
-
-	// minQueueDepth is where halving the queue depth ends (see setupContext).
-	minQueueDepth = 8
 )
 
 // A Backend is what carries out operations.
@@ -98,12 +95,13 @@ type config struct {
 	workers int
 	shaped  string
 
-	directSet  bool
-	keepDirect bool                                 // O_DIRECT is the caller's own, and stays set after Close
-	truncate   bool                                 // the file is to be truncated, as O_TRUNC has it
-	absent     bool                                 // there was none
-	setup      func(depth int) (aio.Context, error) // aio.Setup, but in tests
-	errs       []error
+	directSet   bool
+	neverDirect bool                                 // ASYNCFILE_DIRECT=never
+	keepDirect  bool                                 // O_DIRECT is the caller's own, and stays set after Close
+	truncate    bool                                 // the file is to be truncated, as O_TRUNC has it
+	absent      bool                                 // there was none
+	setup       func(depth int) (aio.Context, error) // aio.Setup, but in tests
+	errs        []error
 }
 
 // WithRing has the file's operations go through r, which is the caller's to
@@ -166,7 +164,10 @@ func WithWorkers(n int) Option {
 
 // WithDirect sets whether the file bypasses the page cache. Default DirectOff;
 // O_DIRECT among the flags of OpenFile means DirectRequire. Close takes back what
-// was set.
+// was set. For operators there is the environment variable ASYNCFILE_DIRECT: with prefer
+// files have DirectPrefer whose program does not say; with never no file is made direct,
+// as on a file system that refuses it. What has O_DIRECT when it is given to New keeps
+// it.
 func WithDirect(m DirectMode) Option {
 	return func(c *config) {
 		c.direct, c.directSet = m, true
@@ -219,6 +220,13 @@ func newConfig(opts []Option) (*config, error) {
 			opt(c)
 		}
 	}
+	c.readEnvironment()
+	c.reject(c.ring != nil && c.shaped != "", "WithRing and %s exclude each other: give %[1]s to NewRing", c.shaped)
+	return c, errors.Join(c.errs...)
+}
+
+// readEnvironment has the environment decide what the options leave open.
+func (c *config) readEnvironment() {
 	if c.backend == BackendAuto {
 		switch env := os.Getenv("ASYNCFILE_BACKEND"); env {
 		case "", "auto":
@@ -230,8 +238,17 @@ func newConfig(opts []Option) (*config, error) {
 			c.reject(true, "ASYNCFILE_BACKEND=%q: use aio or pool, or unset it", env)
 		}
 	}
-	c.reject(c.ring != nil && c.shaped != "", "WithRing and %s exclude each other: give %[1]s to NewRing", c.shaped)
-	return c, errors.Join(c.errs...)
+	switch env := os.Getenv("ASYNCFILE_DIRECT"); env {
+	case "":
+	case "never":
+		c.neverDirect = true
+	case "prefer":
+		if !c.directSet {
+			c.direct = DirectPrefer
+		}
+	default:
+		c.reject(true, "ASYNCFILE_DIRECT=%q: use never or prefer, or unset it", env)
+	}
 }
 
 // newRingConfig is newConfig for a Ring, which has no use for a file's options.

@@ -153,13 +153,13 @@ func TestRingOfFile(t *testing.T) {
 	if err := own.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if !own.ring.closed.Load() {
+	if !own.ring.core.Closed() {
 		t.Error("a file's own Ring is open after its Close")
 	}
 	if err := given.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if ring.closed.Load() {
+	if ring.core.Closed() {
 		t.Error("a given Ring is closed with the file")
 	}
 }
@@ -206,6 +206,99 @@ func TestBackendOfEnvironment(t *testing.T) {
 	wantRefusal(t, err, "ASYNCFILE_BACKEND", `"uring"`, "aio or pool")
 	_, err = NewRing()
 	wantRefusal(t, err, "ASYNCFILE_BACKEND", `"uring"`)
+}
+
+// TestDirectOfEnvironment has an operator choose.
+func TestDirectOfEnvironment(t *testing.T) {
+	needDirect(t)
+	name := putFile(t, nil)
+	prefer, require, off := WithDirect(DirectPrefer), WithDirect(DirectRequire), WithDirect(DirectOff)
+	for _, c := range []struct {
+		env     string
+		flag    int
+		opts    []Option
+		direct  bool
+		refused bool // where the file need not be direct, DirectReason tells
+	}{
+		{"", 0, nil, false, false},
+		{"prefer", 0, nil, true, false},
+		{"prefer", 0, []Option{off}, false, false}, // the program says
+		{"prefer", 0, []Option{require}, true, false},
+		{"prefer", aio.ODirect, nil, true, false},
+		{"never", 0, nil, false, false},
+		{"never", 0, []Option{off}, false, false},
+		{"never", 0, []Option{prefer}, false, true},
+		{"never", 0, []Option{require}, true, true},
+		{"never", aio.ODirect, nil, true, true},
+	} {
+		t.Setenv("ASYNCFILE_DIRECT", c.env)
+		f, err := OpenFile(name, os.O_RDWR|c.flag, 0, c.opts...)
+		what := fmt.Sprintf("ASYNCFILE_DIRECT=%s, flag %#x, %d options", c.env, c.flag, len(c.opts))
+		if c.refused && !c.direct {
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			f.Close()
+			err = f.DirectReason()
+		}
+		if c.refused {
+			if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "ASYNCFILE_DIRECT=never forbids O_DIRECT: unset it") {
+				t.Errorf("%s: refused with %v", what, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if f.Direct() != c.direct || f.DirectReason() != nil {
+			t.Errorf("%s: direct %v, %v", what, f.Direct(), f.DirectReason())
+		}
+		f.Close()
+	}
+	osf, err := os.OpenFile(name, os.O_RDWR|aio.ODirect, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := New(osf)
+	if err != nil || !f.Direct() {
+		t.Errorf("ASYNCFILE_DIRECT=never, a direct file for New: %v, %v", f, err)
+	}
+	f.Close()
+	t.Setenv("ASYNCFILE_DIRECT", "always")
+	_, err = Open(name)
+	wantRefusal(t, err, "ASYNCFILE_DIRECT", `"always"`, "never or prefer")
+	_, err = NewRing()
+	wantRefusal(t, err, "ASYNCFILE_DIRECT", `"always"`)
+}
+
+// TestReasons: whatever is on the pool tells why.
+func TestReasons(t *testing.T) {
+	t.Setenv("ASYNCFILE_BACKEND", "")
+	needDirect(t)
+	name := putFile(t, nil)
+	pool := newTestRing(t, WithBackend(BackendPool))
+	for what, c := range map[string]struct {
+		name string
+		opts []Option
+		want string
+	}{
+		"buffered":            {name, nil, "it is buffered: pass WithDirect(DirectPrefer)"},
+		"buffered, own Ring":  {name, []Option{WithQueueDepth(2)}, "it is buffered: pass WithDirect(DirectPrefer)"},
+		"buffered, pool Ring": {name, []Option{WithRing(pool)}, "it is buffered: pass WithDirect(DirectPrefer)"},
+		"pool":                {name, []Option{WithBackend(BackendPool)}, "WithBackend, or ASYNCFILE_BACKEND, asks for the pool"},
+		"refused":             {"/proc/self/stat", []Option{WithDirect(DirectPrefer)}, "it is buffered: open /proc/self/stat: asyncfile: file system proc refuses O_DIRECT"},
+		"direct, pool Ring":   {name, []Option{WithRing(pool), WithDirect(DirectPrefer)}, "its Ring was made with BackendPool"},
+		"folder":              {t.TempDir(), nil, "it is no regular file nor block device (d---------)"},
+	} {
+		f, err := Open(c.name, c.opts...)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if reason := f.Reason(); f.Backend() != BackendPool || reason == nil || !strings.Contains(reason.Error(), c.want) {
+			t.Errorf("%s: on %v: %v, want %q", what, f.Backend(), reason, c.want)
+		}
+		f.Close()
+	}
 }
 
 // TestBackendAuto has direct files on native AIO, where there is any, and says

@@ -10,22 +10,22 @@ import (
 	"github.com/seed-39be8cca/asyncfile/internal/vec"
 )
 
-// perform carries q out with ordinary system calls on the calling goroutine, from
-// where it is. q.err is how it ended.
-func (f *AsyncFile) perform(q *request) {
+// perform carries o out with ordinary system calls on the calling goroutine, from
+// where it is. o.err is how it ended.
+func (f *AsyncFile) perform(o *operation) {
 	switch {
-	case q.op.Kind.syncs():
-		q.err = f.performSync(q.op.Kind)
-	case q.way == cached:
-		f.performCached(q)
-	case q.op.Kind == OpAppend && f.serial():
-		f.performAppend(q)
-	case q.way == bounced:
-		f.performBounced(q)
+	case o.op.Kind.syncs():
+		o.err = f.performSync(o.op.Kind)
+	case o.way == cached:
+		f.performCached(o)
+	case o.op.Kind == OpAppend && f.serial():
+		f.performAppend(o)
+	case o.way == bounced:
+		f.performBounced(o)
 	default:
-		n, err := f.transfer(q.op.Kind, &q.cursor, q.op.Offset+int64(q.done))
-		q.done += n
-		q.fail(err)
+		n, err := f.transfer(o.op.Kind, &o.cursor, o.op.Offset+int64(o.done))
+		o.done += n
+		o.fail(err)
 	}
 }
 
@@ -130,22 +130,28 @@ func unwrapped(err error) error {
 func (f *AsyncFile) serial() bool { return f.refuse != nil || f.seekless }
 
 // performAppend appends to a file that is not direct. It is the only append at work.
-func (f *AsyncFile) performAppend(q *request) {
-	q.fail(appendTo(f.osf, q))
+func (f *AsyncFile) performAppend(o *operation) {
+	o.fail(appendTo(f.osf, o))
 }
 
-// appendTo appends with write(2) on osf, and sets Offset to where the data went.
-func appendTo(osf *os.File, q *request) error {
-	if f := q.file; osf == f.osf && !f.seekless {
-		n, at, err := f.view.cursor.append(q.op.Buf[q.done:])
-		q.op.Offset = at - int64(q.done)
-		q.done += q.cursor.Skip(n)
+// appendTo appends with write(2) on osf, and sets Offset to where the data went. If
+// that cannot be told it fails, whatever was written: lseek(2) answers EIO where XFS
+// has shut down (xfs_file_llseek, fs/xfs/xfs_file.c).
+func appendTo(osf *os.File, o *operation) error {
+	if f := o.file; osf == f.osf && !f.seekless {
+		n, at, err := f.view.cursor.append(o.op.Buf[o.done:])
+		o.op.Offset = at - int64(o.done)
+		o.done += o.cursor.Skip(n)
 		return unwrapped(err)
 	}
-	n, err := osf.Write(q.op.Buf[q.done:])
-	if end, e := osf.Seek(0, io.SeekCurrent); e == nil {
-		q.op.Offset = end - int64(n) - int64(q.done)
+	n, err := osf.Write(o.op.Buf[o.done:])
+	end, e := osf.Seek(0, io.SeekCurrent)
+	switch {
+	case e == nil:
+		o.op.Offset = end - int64(n) - int64(o.done)
+	case err == nil && !o.file.seekless:
+		err = e
 	}
-	q.done += q.cursor.Skip(n)
+	o.done += o.cursor.Skip(n)
 	return unwrapped(err)
 }

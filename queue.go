@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // recheckPeriod is how often a submitter that waits for a place looks whether a
@@ -53,9 +55,9 @@ type Queue struct {
 	_       cacheLine
 
 	mu        sync.Mutex
-	reclaimed int64       // places of received completions that were freed again
-	recheck   *time.Timer // runs while a submitter waits
-	asked     []*Ring     // that it is counted with
+	reclaimed int64        // places of received completions that were freed again
+	recheck   *time.Timer  // runs while a submitter waits
+	asked     []*ring.Ring // that it is counted with
 }
 
 // NewQueue returns a Queue with depth places; depth is at least 1. A lesser one
@@ -89,7 +91,11 @@ func (q *Queue) WriteAt(f *AsyncFile, p []byte, off int64, tag any) error {
 }
 
 // Submit begins any operation, as ReadAt begins to read.
-func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
+func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error { return q.submit(f, op, tag, nil) }
+
+// submit is Submit for a caller that waits for a slot of the Ring only until a channel
+// is closed. What becomes of that, the completion tells.
+func (q *Queue) submit(f *AsyncFile, op Op, tag any, until <-chan struct{}) error {
 	switch {
 	case !q.made():
 		return errNoQueue
@@ -100,7 +106,7 @@ func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
 		return err
 	}
 	if !f.aio {
-		f.submit(&call{op: op, to: q, tag: tag})
+		f.submit(&call{op: op, to: q, tag: tag, until: until})
 		return nil
 	}
 	q.extend(f.lane)
@@ -108,8 +114,8 @@ func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
 	if !q.asking.Load() && (q.parked.Load() > 0 || !q.pulled()) {
 		q.ask()
 	}
-	f.submit(&call{op: op, to: q, tag: tag, haste: h})
-	if h == lazily && q.pulling.Load() > 0 { // one came, and may have found nothing to send
+	f.submit(&call{op: op, to: q, tag: tag, haste: h, until: until})
+	if h == ring.Lazily && q.pulling.Load() > 0 { // one came, and may have found nothing to send
 		q.urge()
 	}
 	return nil
@@ -117,16 +123,16 @@ func (q *Queue) Submit(f *AsyncFile, op Op, tag any) error {
 
 // haste says how soon a submission has to go out. While completions wait in the
 // channel their receiver is at work, and is going to submit more.
-func (q *Queue) haste() haste {
+func (q *Queue) haste() ring.Haste {
 	switch {
 	case q.pulling.Load() > 0:
-		return promptly
+		return ring.Promptly
 	case q.pulled():
-		return lazily
+		return ring.Lazily
 	case len(q.ready) > 0:
-		return together
+		return ring.Together
 	}
-	return promptly
+	return ring.Promptly
 }
 
 // made reports whether NewQueue made q.

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // awaitWaiting returns when n submitters wait for a place in q.
@@ -574,7 +576,7 @@ func (s *scripted) runQueue(trace string) {
 			}
 		}
 		m.settle()
-		time.Sleep(2*recheckPeriod + 3*watchPeriod) // of the bubble: until all wait, and submitters have looked for places
+		time.Sleep(2*recheckPeriod + 3*ring.WatchPeriod) // of the bubble: until all wait, and submitters have looked for places
 		for k, c := range calls {
 			if len(c.got) == 1 != c.returned {
 				s.Fatalf("%s, step %d: call %d has returned %v, want %v", trace, i, k, !c.returned, c.returned)

@@ -144,9 +144,9 @@ func (r *Reader) fill() bool {
 
 // start begins the first reads, no more than the file is likely to need.
 func (r *Reader) start() {
-	size := r.file.size()
-	for r.begin(AlignedBuffer(r.block)); len(r.ahead) < r.depth && r.next < size; {
-		r.begin(AlignedBuffer(r.block))
+	blocks := (r.file.size()-r.next)/int64(r.block) + 1
+	for _, buf := range AlignedBuffers(int(max(1, min(blocks, int64(r.depth)))), r.block) {
+		r.begin(buf)
 	}
 }
 

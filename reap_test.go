@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // The waiter that has the token resolves the others' operations. When it leaves,
@@ -18,12 +19,12 @@ func TestOneWaiterReapsForAll(t *testing.T) {
 		for i := range 3 {
 			waits = append(waits, s.await(s.direct.ReadAt(make([]byte, 10), int64(i*10))))
 		}
-		s.wantCompleter(parked)
+		s.wantCompleter(ring.Parked)
 		s.inNoTime("a result that another reaps", func() {
 			s.completeAt(10)
 			waits[1].wantBack(s, true)
 		})
-		s.wantCompleter(parked)
+		s.wantCompleter(ring.Parked)
 		for _, id := range calls.events {
 			if id != waits[0].id {
 				s.Errorf("io_getevents by %v, want it by %d alone", calls.events, waits[0].id)
@@ -33,11 +34,11 @@ func TestOneWaiterReapsForAll(t *testing.T) {
 		s.inNoTime("a hand-over", func() {
 			s.completeAt(0)
 			waits[0].wantBack(s, true)
-			s.wantCompleter(waiting)
+			s.wantCompleter(ring.Waiting)
 			s.completeAt(20)
 			waits[2].wantBack(s, true)
 		})
-		s.wantCompleter(parked)
+		s.wantCompleter(ring.Parked)
 	})
 }
 
@@ -53,13 +54,13 @@ func TestLeavingWaiterWakesNobody(t *testing.T) {
 			s.completeAt(0)
 			w.wantBack(s, true)
 		})
-		s.wantCompleter(parked)
-		if got := s.state(); got.inFlight != 1 || got.token {
+		s.wantCompleter(ring.Parked)
+		if got := s.state(); got.InFlight != 1 || got.Token {
 			s.Errorf("%+v", got)
 		}
 		s.completeAt(10)
 		s.wantRead(futures[1], ops[1].Buf, 10)
-		s.wantCompleter(parked)
+		s.wantCompleter(ring.Parked)
 	})
 }
 
@@ -105,11 +106,11 @@ func TestAskingBringsTheEnd(t *testing.T) {
 					if !future.resolved.Load() {
 						s.Error("not done")
 					}
-					for len(s.kernel.Held()) > 0 || s.state().pending > 0 || s.state().inFlight > 0 {
+					for len(s.kernel.Held()) > 0 || s.state().Pending > 0 || s.state().InFlight > 0 {
 						for _, op := range s.kernel.Held() {
 							op.Complete()
 						}
-						time.Sleep(watchPeriod) // of the bubble
+						time.Sleep(ring.WatchPeriod) // of the bubble
 					}
 				})
 			})
@@ -139,11 +140,11 @@ func TestQueueNeedsNoWatchdog(t *testing.T) {
 			// their receiver need not submit again after the last.
 			q.ReadAt(f, make([]byte, 10), 10, nil)
 			<-q.C()
-			time.Sleep(2*watchPeriod + 1) // of the bubble
+			time.Sleep(2*ring.WatchPeriod + 1) // of the bubble
 			s.completeAt(10)
 			s.inNoTime("its completion", func() { <-q.C() })
-			for len(s.kernel.Held()) > 0 || s.state().pending > 0 || s.state().inFlight > 0 {
-				time.Sleep(watchPeriod) // of the bubble
+			for len(s.kernel.Held()) > 0 || s.state().Pending > 0 || s.state().InFlight > 0 {
+				time.Sleep(ring.WatchPeriod) // of the bubble
 				for _, op := range s.kernel.Held() {
 					op.Complete()
 				}
@@ -158,7 +159,7 @@ func TestWaitForAWorkerBesideAHungOperation(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
 		s.hold()
 		hung := s.direct.ReadAt(make([]byte, 10), 50)
-		s.direct.lane.ask()
+		s.direct.lane.Ask()
 		s.settle()
 		if _, err := s.direct.osf.WriteAt(patternBytes(100, 1), 0); err != nil {
 			s.Fatal(err)
@@ -191,8 +192,8 @@ func TestWaitForManyHoldsUpNobody(t *testing.T) {
 		start := time.Now()
 		s.completeAt(500)
 		<-w.done
-		if took := time.Since(start); took > watchPeriod {
-			s.Errorf("took %v, want %v at the most", took, watchPeriod)
+		if took := time.Since(start); took > ring.WatchPeriod {
+			s.Errorf("took %v, want %v at the most", took, ring.WatchPeriod)
 		}
 		for _, op := range s.kernel.Held() {
 			op.Complete()
@@ -242,7 +243,7 @@ func TestOnlyTheCompleterReadsTheEventFD(t *testing.T) {
 						future.Wait()
 						done <- id
 					}()
-					s.until("the completer waits", func() bool { return s.state().token })
+					s.until("the completer waits", func() bool { return s.state().Token })
 					s.kernel.Await(1)[0].Complete()
 					id := <-done
 					calls.mu.Lock()
@@ -305,12 +306,12 @@ func TestRingCloseWaitsForIoGetevents(t *testing.T) {
 		first := s.direct.ReadAt(make([]byte, 10), 0)
 		sending := make(chan struct{})
 		go func() {
-			s.direct.lane.lend(first, 1)
+			s.direct.lane.Lend(awaited{first}, ring.Reads, 1)
 			close(sending)
 		}()
 		s.sleepers(1)
 		reaper := s.await(first) // has the token: the call that sleeps may have handed it over
-		if !s.state().token {
+		if !s.state().Token {
 			s.Fatal("nobody reaps")
 		}
 		close(returned)
@@ -318,15 +319,15 @@ func TestRingCloseWaitsForIoGetevents(t *testing.T) {
 		closed := make(chan error, 1)
 		go func() { closed <- s.close() }()
 		s.settle()
-		if got := s.state(); s.kernel.Counts().Destroyed && got.token {
+		if got := s.state(); s.kernel.Counts().Destroyed && got.Token {
 			s.Error("closed while a goroutine is inside io_getevents")
 		}
 		<-reaper.done
 		if err := <-closed; err != nil {
 			s.Errorf("Close: %v", err)
 		}
-		if s.ring.broken != nil {
-			s.Errorf("the context is broken: %v", s.ring.broken)
+		if err := s.state().Broken; err != nil {
+			s.Errorf("the context is broken: %v", err)
 		}
 	})
 }
@@ -338,7 +339,7 @@ func TestWaiterLeavesItToAnAwakeCompleter(t *testing.T) {
 		calls := s.watchCallers()
 		s.hold()
 		s.submit(s.direct, readOps(2*busyDepth, 10)...)
-		s.wantCompleter(watching)
+		s.wantCompleter(ring.Watching)
 		var waits []*waitingGoroutine
 		for i := range 3 {
 			waits = append(waits, s.await(s.direct.ReadAt(make([]byte, 10), int64(1000+i))))
@@ -386,13 +387,16 @@ func TestWaitForWhatIsBeingDelivered(t *testing.T) {
 		goOn := make(chan struct{})
 		s.direct.submit(&call{op: readOps(1, 10)[0], to: sinkFunc(func(Completion) { <-goOn })})
 		future := s.direct.ReadAt(make([]byte, 10), 10)
+		goReap := make(chan struct{})
+		s.kernel.OnGetEvents(func(int) (int, error) {
+			<-goReap // so that both come at once
+			return -1, nil
+		})
 		hung := s.await(s.direct.ReadAt(make([]byte, 10), 50)) // reaps
-		s.kernel.OnGetEvents(nil)
 		ops := s.kernel.Held()
-		s.ring.mu.Lock() // so that both are there when it has the events
 		ops[0].Complete()
 		ops[1].Complete()
-		s.ring.mu.Unlock()
+		close(goReap)
 		s.settle()
 		w := s.await(future)
 		s.inNoTime("a result that is being delivered", func() {

@@ -6,12 +6,14 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // A reach is what the operations of a Queue are on.
 type reach struct {
-	lanes []*lane
-	ring  *Ring // of all lanes; nil where they are of several
+	lanes []*ring.Lane
+	ring  *ring.Ring // of all lanes; nil where they are of several
 }
 
 // maxStay is how long Receive stays in the kernel without an event, where nothing
@@ -45,13 +47,13 @@ func (q *Queue) Receive(ctx context.Context, dst []Completion) (n int, err error
 			return n, err
 		}
 		if err := ctx.Err(); err != nil {
-			if q.help(ctx, &lending{poll: true}) {
+			if q.help(ctx, &ring.Lending{Poll: true}) {
 				continue
 			}
 			return 0, err
 		}
 		q.pulling.Add(1)
-		if !q.help(ctx, &lending{stay: stayOf(ctx)}) {
+		if !q.help(ctx, &ring.Lending{Stay: stayOf(ctx)}) {
 			n, err = q.park(ctx, dst)
 		}
 		q.pulling.Add(-1)
@@ -110,18 +112,18 @@ func stayOf(ctx context.Context) time.Duration {
 
 // help lends the calling goroutine to the Ring, and reports whether there is
 // something to receive. Otherwise, if it is to wait, it is counted as parked.
-func (q *Queue) help(ctx context.Context, how *lending) (reached bool) {
+func (q *Queue) help(ctx context.Context, how *ring.Lending) (reached bool) {
 	reach := q.reach.Load()
 	if q.begun.Load() > q.ended.Load() && reach != nil {
 		if reach.ring != nil {
-			how.until, how.lanes, how.may = q, reach.lanes, reach.mayBeSent(ctx)
-			how.several, how.pull = 1, true
+			how.Until, how.Lanes, how.May = received{q}, reach.lanes, reach.mayBeSent(ctx)
+			how.Several, how.Pull = 1, true
 			q.unask()
-			return reach.ring.lend(how)
+			return reach.ring.Lend(how)
 		}
 		q.urge()
 	}
-	if !how.poll {
+	if !how.Poll {
 		q.expect()
 	}
 	return q.reached()
@@ -130,14 +132,14 @@ func (q *Queue) help(ctx context.Context, how *lending) (reached bool) {
 // mayBeSent returns what a goroutine in Receive sends itself, and so may sleep for in
 // io_submit: nothing, if one device would hold it up for another; and no writes,
 // which sleep for as long as a file system is frozen, if it has to be back in time.
-func (r *reach) mayBeSent(ctx context.Context) load {
+func (r *reach) mayBeSent(ctx context.Context) ring.Load {
 	switch {
 	case len(r.lanes) > 1:
-		return nothing
+		return ring.Nothing
 	case ctx.Done() != nil:
-		return reads
+		return ring.Reads
 	}
-	return all
+	return ring.All
 }
 
 // park waits on the channel, for what the completers reap. The goroutine was
@@ -160,7 +162,7 @@ func (q *Queue) park(ctx context.Context, dst []Completion) (n int, err error) {
 	return n, err
 }
 
-// expect implements goal.
+// expect counts a goroutine as one that leaves the work to the completers.
 func (q *Queue) expect() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -180,7 +182,7 @@ func (q *Queue) urge() {
 	q.ask()
 	if reach := q.reach.Load(); reach != nil {
 		for _, l := range reach.lanes {
-			l.ask()
+			l.Ask()
 		}
 	}
 }
@@ -226,9 +228,9 @@ func (q *Queue) count() {
 		return
 	}
 	for _, l := range reach.lanes {
-		if !slices.Contains(q.asked, l.ring) {
-			q.asked = append(q.asked, l.ring)
-			l.ring.asks.Add(1)
+		if !slices.Contains(q.asked, l.Ring()) {
+			q.asked = append(q.asked, l.Ring())
+			l.Ring().Count(1)
 		}
 	}
 }
@@ -237,7 +239,7 @@ func (q *Queue) count() {
 func (q *Queue) uncount() {
 	q.asking.Store(false)
 	for _, r := range q.asked {
-		r.asks.Add(-1)
+		r.Count(-1)
 	}
 	clear(q.asked)
 	q.asked = q.asked[:0]
@@ -245,23 +247,23 @@ func (q *Queue) uncount() {
 
 // extend takes note that the Queue is used on l. It forgets lanes whose files are
 // closed.
-func (q *Queue) extend(l *lane) {
+func (q *Queue) extend(l *ring.Lane) {
 	for {
 		old := q.reach.Load()
 		if old != nil && slices.Contains(old.lanes, l) {
 			return
 		}
-		now := &reach{ring: l.ring}
+		now := &reach{ring: l.Ring()}
 		if old != nil {
 			for _, other := range old.lanes {
-				if other.used() {
+				if other.Used() {
 					now.lanes = append(now.lanes, other)
 				}
 			}
 		}
 		now.lanes = append(now.lanes, l)
 		for _, other := range now.lanes {
-			if other.ring != l.ring {
+			if other.Ring() != l.Ring() {
 				now.ring = nil
 			}
 		}
@@ -274,11 +276,20 @@ func (q *Queue) extend(l *lane) {
 	}
 }
 
-// reached implements goal.
+// reached reports whether there is something to receive, or never will be.
 func (q *Queue) reached() bool { return len(q.ready) > 0 || q.closed.Load() }
 
-// byEvent implements goal.
-func (q *Queue) byEvent() bool { return true }
+// received is a Queue as the goal of a goroutine that lends itself to the Ring.
+type received struct{ q *Queue }
+
+// Reached implements ring.Goal.
+func (r received) Reached() bool { return r.q.reached() }
+
+// ByEvent implements ring.Goal.
+func (r received) ByEvent() bool { return true }
+
+// Expect implements ring.Goal.
+func (r received) Expect() { r.q.expect() }
 
 // neverPulled is the pulledAt of a Queue that nobody pulls.
 const neverPulled = math.MinInt64 / 2

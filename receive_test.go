@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // A receiver is a goroutine in Receive.
@@ -113,11 +115,11 @@ func TestReceiverDoesEverything(t *testing.T) {
 		s.inNoTime("a Receive", func() {
 			r := s.receive(s.Context(), q)
 			calls.want(s, r.id, 1, 1)
-			s.wantCompleter(parked)
+			s.wantCompleter(ring.Parked)
 			s.completeAt(10)
 			r.want(s, int64(10))
 			calls.want(s, r.id, 1, 1)
-			s.wantCompleter(parked)
+			s.wantCompleter(ring.Parked)
 		})
 		s.wantBatches(3)
 		s.read(q, s.direct, 30) // goes out with the next Receive, and not before
@@ -125,8 +127,8 @@ func TestReceiverDoesEverything(t *testing.T) {
 			op.Complete()
 		}
 		s.settle()
-		if got := s.state(); got.pending != 1 {
-			s.Errorf("%d pending, want 1", got.pending)
+		if got := s.state(); got.Pending != 1 {
+			s.Errorf("%d pending, want 1", got.Pending)
 		}
 		r := s.receive(s.Context(), q)
 		if len(r.got) != 2 {
@@ -135,7 +137,7 @@ func TestReceiverDoesEverything(t *testing.T) {
 		r = s.receive(s.Context(), q)
 		s.completeAt(30)
 		r.want(s, int64(30))
-		s.wantCompleter(parked)
+		s.wantCompleter(ring.Parked)
 	})
 }
 
@@ -161,23 +163,23 @@ func TestReceiveTakesWhatThereIsRoomFor(t *testing.T) {
 // A full batch does not wait for Receive, and the watchdog sends what it has to wait
 // for too long.
 func TestWhatGathersGoesOut(t *testing.T) {
-	inBubble(t, 2*maxBatch, func(s *scripted) {
-		q := s.newQueue(2 * maxBatch)
+	inBubble(t, 2*ring.MaxBatch, func(s *scripted) {
+		q := s.newQueue(2 * ring.MaxBatch)
 		s.hold()
 		s.inNoTime("a full batch", func() {
-			for i := range maxBatch + 1 {
+			for i := range ring.MaxBatch + 1 {
 				s.read(q, s.direct, int64(10*i))
 			}
-			s.kernel.Await(maxBatch)
+			s.kernel.Await(ring.MaxBatch)
 		})
 		s.read(q, s.direct, 1000)
-		time.Sleep(2*watchPeriod + 1) // of the bubble
+		time.Sleep(2*ring.WatchPeriod + 1) // of the bubble
 		s.completeAt(1000)
 		for _, op := range s.kernel.Held() {
 			op.Complete()
 		}
-		for got := 0; got < maxBatch+2; {
-			n, err := q.Receive(s.Context(), make([]Completion, 2*maxBatch))
+		for got := 0; got < ring.MaxBatch+2; {
+			n, err := q.Receive(s.Context(), make([]Completion, 2*ring.MaxBatch))
 			if err != nil {
 				s.Fatal(err)
 			}
@@ -212,7 +214,7 @@ func TestSubmitBesideAReceiver(t *testing.T) {
 						s.receive(s.Context(), q).want(s, int64(90))
 					}
 					s.pass()
-					if n := s.ring.asks.Load(); n != 0 {
+					if n := s.state().Asks; n != 0 {
 						s.Errorf("an idle Queue asks %d times", n)
 					}
 				})
@@ -247,8 +249,8 @@ func TestReceiverReapsForOthers(t *testing.T) {
 			s.Errorf("received %d and %d", len(first.got), len(second.got))
 		}
 		s.pass()
-		if got := s.state(); got.completer != parked || s.ring.asks.Load() != 0 {
-			s.Errorf("at the end %+v, %d asks", got, s.ring.asks.Load())
+		if got := s.state(); got.Completer != ring.Parked || s.state().Asks != 0 {
+			s.Errorf("at the end %+v, %d asks", got, s.state().Asks)
 		}
 	})
 }
@@ -276,7 +278,7 @@ func TestReceiveContext(t *testing.T) {
 			s.receive(dead, q).want(s)
 			s.completeAt(0)
 			s.receive(dead, q).want(s, int64(0)) // reaps
-			s.wantCompleter(parked)
+			s.wantCompleter(ring.Parked)
 		})
 
 		s.read(q, s.direct, 10)
@@ -313,11 +315,11 @@ func TestReceiverLeavesALongWaitToTheCompleter(t *testing.T) {
 		s.read(q, s.direct, 0, 10)
 		r := s.receive(s.Context(), q)
 		before := s.kernel.Counts().GetEvents
-		time.Sleep(s.ring.timeout * 10) // of the bubble
+		time.Sleep(defaultTimeout * 10) // of the bubble
 		if n := s.kernel.Counts().GetEvents - before; n > 12 {
 			s.Errorf("%d io_getevents while nothing comes, in ten timeouts", n)
 		}
-		s.wantCompleter(waiting)
+		s.wantCompleter(ring.Waiting)
 		s.inNoTime("an event", func() {
 			s.completeAt(0)
 			r.want(s, int64(0))
@@ -330,7 +332,7 @@ func TestReceiverLeavesALongWaitToTheCompleter(t *testing.T) {
 		r = s.receive(s.Context(), q)
 		r.want(s, int64(10))
 		s.pass()
-		s.wantCompleter(parked)
+		s.wantCompleter(ring.Parked)
 	})
 }
 
@@ -435,7 +437,7 @@ func TestReceiveAndC(t *testing.T) {
 				s.read(q, s.direct, int64(100+i))
 				s.settle()
 				for len(s.kernel.Held()) == 0 {
-					time.Sleep(watchPeriod) // of the bubble
+					time.Sleep(ring.WatchPeriod) // of the bubble
 				}
 				s.completeAt(int64(100 + i))
 				<-c
@@ -768,8 +770,8 @@ func TestReceiveAtRandom(t *testing.T) {
 				t.Errorf("%v was received %d times", tag, n)
 			}
 		}
-		if r := f.ring; r.asks.Load() != 0 {
-			t.Errorf("%d asks are left", r.asks.Load())
+		if r := f.ring; r.core.Snapshot().Asks != 0 {
+			t.Errorf("%d asks are left", r.core.Snapshot().Asks)
 		}
 	})
 }

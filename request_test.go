@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -328,9 +329,9 @@ func TestLongVectorsAreSplit(t *testing.T) {
 	wantSplit(t, Op{Kind: OpWritev, Bufs: bufs, Offset: 512}, 600*len(p))
 }
 
-// A slot keeps nothing reachable of an operation that has ended: not in what is
-// left of a list of buffers that was longer once, either.
-func TestEndedRequestForgets(t *testing.T) {
+// An operation that has ended keeps nothing reachable in its pool: not in what is left
+// of a list of buffers that was longer once, either.
+func TestEndedOperationForgets(t *testing.T) {
 	eachWait(t, 1, func(s *scripted) {
 		bufs := make([][]byte, 20)
 		for i := range bufs {
@@ -340,20 +341,14 @@ func TestEndedRequestForgets(t *testing.T) {
 		if n, err := s.direct.ReadvAt(bufs, 0).Wait(); n != 40 || err != nil {
 			s.Fatalf("= %d, %v", n, err)
 		}
-		q := s.ring.tryAcquire(s.direct.lane)
-		defer giveBack(q)
-		for i, v := range q.plan.iovecs[:cap(q.plan.iovecs)] {
-			if v != (aio.Iovec{}) {
-				s.Errorf("iovec %d of %d still names a buffer", i, cap(q.plan.iovecs))
-			}
-		}
-		for i, p := range q.op.Bufs[:cap(q.op.Bufs)] {
+		o := s.ring.operations.get()
+		for i, p := range o.op.Bufs[:cap(o.op.Bufs)] {
 			if p != nil {
-				s.Errorf("buffer %d of %d is still there", i, cap(q.op.Bufs))
+				s.Errorf("buffer %d of %d is still there", i, cap(o.op.Bufs))
 			}
 		}
-		if q.file != nil || q.sink != nil || q.tag != nil || q.op.Buf != nil || q.done != 0 || q.want != 0 {
-			s.Errorf("left over: %+v", q)
+		if o.op.Bufs = nil; !reflect.DeepEqual(o, new(operation)) {
+			s.Errorf("left over: %+v", o)
 		}
 	})
 }

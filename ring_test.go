@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // starting returns a kernel for a Ring whose start is what is tested.
@@ -279,13 +280,13 @@ func TestSubmitIsOneCall(t *testing.T) {
 		ops := readOps(40, 20)
 		s.wantReads(s.direct.Submit(ops...), ops)
 		s.wantBatches(40)
-		ops = readOps(maxBatch+30, 20)
+		ops = readOps(ring.MaxBatch+30, 20)
 		s.wantReads(s.direct.Submit(ops...), ops)
-		s.wantBatches(40, maxBatch, 30)
+		s.wantBatches(40, ring.MaxBatch, 30)
 		if futures := s.direct.Submit(); len(futures) != 0 {
 			s.Errorf("%d futures of nothing", len(futures))
 		}
-		s.wantBatches(40, maxBatch, 30)
+		s.wantBatches(40, ring.MaxBatch, 30)
 		if got := s.ring.Stats().Submits; got != 3 {
 			s.Errorf("%d io_submit calls counted", got)
 		}
@@ -369,10 +370,10 @@ func TestNoRoomIsWaitedFor(t *testing.T) {
 			s.kernel.Await(1)
 			s.answers(takes(1), answer)
 			futures = append(futures, s.submit(s.direct, ops[1:4]...)...) // 1 is taken, 2 and 3 stay
-			s.until("the Ring is stalled", func() bool { return s.state().stalled })
+			s.until("the Ring is stalled", func() bool { return s.state().Stalled })
 			futures = append(futures, s.submit(s.direct, ops[4:]...)...) // not even tried
 			s.wantBatches(1, 3, 2)
-			if got := s.state(); !got.stalled || got.completer == parked || got.pending != 4 {
+			if got := s.state(); !got.Stalled || got.Completer == ring.Parked || got.Pending != 4 {
 				s.Errorf("%+v", got)
 			}
 			s.kernel.Await(2)[0].Complete()
@@ -469,10 +470,10 @@ func TestBusyRingAndSlowSubmitters(t *testing.T) {
 		var futures []*Future
 		for i := range ops {
 			futures = append(futures, s.submit(s.direct, ops[i])...)
-			time.Sleep(3 * watchPeriod) // of the bubble
+			time.Sleep(3 * ring.WatchPeriod) // of the bubble
 		}
-		if got := s.state(); got.asleep != 2 {
-			s.Errorf("%d are asleep, want 2", got.asleep)
+		if got := s.state(); got.Asleep != 2 {
+			s.Errorf("%d are asleep, want 2", got.Asleep)
 		}
 		held := s.kernel.Held()
 		if last := held[len(held)-1]; len(held) != others+1 || last.Offset != ops[2].Offset {
@@ -601,7 +602,7 @@ func TestInstantCompletionWakesNobody(t *testing.T) {
 		if c := s.kernel.Counts(); c.GetEvents != 1 || c.Reaps != 40 { // tryContext's
 			s.Errorf("%d io_getevents and %d reaps, want 1 and 40", c.GetEvents, c.Reaps)
 		}
-		if s.state().completer != parked {
+		if s.state().Completer != ring.Parked {
 			s.Error("the completer was woken")
 		}
 	})
@@ -623,9 +624,9 @@ func (s *scripted) inside(calls ...insideCall) {
 // sleepers waits until the watchdog has found n senders asleep in io_submit.
 func (s *scripted) sleepers(n int) {
 	s.Helper()
-	time.Sleep(2*watchPeriod + watchPeriod/2) // of the bubble
+	time.Sleep(2*ring.WatchPeriod + ring.WatchPeriod/2) // of the bubble
 	s.settle()
-	if got := s.state().asleep; got != n {
+	if got := s.state().Asleep; got != n {
 		s.Fatalf("%d senders are asleep, want %d", got, n)
 	}
 }
@@ -660,32 +661,6 @@ func TestSubmittersLeaveTheirRequestsToOthers(t *testing.T) {
 	})
 }
 
-// A waiter to whom others bring more and more to send leaves it to the completer.
-func TestSubmitterReturnsInTheEnd(t *testing.T) {
-	inBubble(t, 64, func(s *scripted) {
-		ops := readOps(maxRounds+5, 10)
-		futures := s.direct.Submit(ops[0])
-		returned := make(chan struct{})
-		base := s.kernel.Counts().Submits
-		s.kernel.OnSubmit(func(call, _ int) (int, error) {
-			if call-base == maxRounds {
-				<-returned // no longer on the waiter
-			}
-			if next := call - base + 1; next < len(ops) {
-				futures = append(futures, s.direct.Submit(ops[next])...)
-			}
-			return -1, nil
-		})
-		s.wantRead(futures[0], ops[0].Buf, 0)
-		close(returned)
-		s.settle()
-		if len(futures) != len(ops) {
-			s.Errorf("%d of %d were sent", len(futures), len(ops))
-		}
-		s.wantReads(futures, ops)
-	})
-}
-
 // What comes back from io_submit goes before what others have brought since.
 func TestPutBackComesFirst(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
@@ -699,7 +674,7 @@ func TestPutBackComesFirst(t *testing.T) {
 		s.settle()
 		futures = append(futures, s.direct.Submit(ops[3:]...)...)
 		close(first)
-		time.Sleep(2 * s.ring.timeout) // of the bubble: whoever reaps finds nothing for so long
+		time.Sleep(2 * defaultTimeout) // of the bubble: whoever reaps finds nothing for so long
 		s.settle()
 		if want := []int64{0, 10, 30, 40}; !slices.Equal(log.offsets(), want) {
 			s.Errorf("accepted at %v, want %v", log.offsets(), want)
@@ -736,14 +711,14 @@ func TestSlotIsReusedBeforeIoSubmitReturns(t *testing.T) {
 			close(returned)
 			s.settle()
 			s.wantRead(early, ops[1].Buf, ops[1].Offset)
-			if got := s.state(); got.inFlight != 2 || got.entering != 1 {
-				s.Errorf("in flight %d, of them entering %d; want 2 and 1", got.inFlight, got.entering)
+			if got := s.state(); got.InFlight != 2 || got.Entering != 1 {
+				s.Errorf("in flight %d, of them entering %d; want 2 and 1", got.InFlight, got.Entering)
 			}
 			close(entered)
 			s.settle()
 			got := s.state()
-			if refused := answer.take == 0; refused && got.inFlight != 1 || !refused && got.inFlight != 2 || got.entering != 0 {
-				s.Errorf("in flight %d, of them entering %d", got.inFlight, got.entering)
+			if refused := answer.take == 0; refused && got.InFlight != 1 || !refused && got.InFlight != 2 || got.Entering != 0 {
+				s.Errorf("in flight %d, of them entering %d", got.InFlight, got.Entering)
 			}
 			s.kernel.Held()[0].Complete()
 			s.wantRead(reaping, ops[0].Buf, ops[0].Offset)
@@ -776,7 +751,7 @@ func TestParkedCompleterAndSlowSubmitter(t *testing.T) {
 		calls := s.kernel.Counts().GetEvents
 		slow := s.submit(s.direct, ops[0])[0]
 		s.settle()
-		if got := s.state(); got.entering != 1 || got.token || s.kernel.Counts().GetEvents != calls {
+		if got := s.state(); got.Entering != 1 || got.Token || s.kernel.Counts().GetEvents != calls {
 			s.Errorf("%+v, %d io_getevents", got, s.kernel.Counts().GetEvents-calls)
 		}
 		s.sleepers(1)
@@ -813,8 +788,8 @@ func TestNoRoomBesideSlowSubmitter(t *testing.T) {
 			s.sleepers(1)
 			start := time.Now()
 			s.wantRead(s.direct.Submit(ops[1])[0], ops[1].Buf, ops[1].Offset)
-			if took := time.Since(start); took > 2*s.ring.timeout {
-				s.Errorf("took %v, want %v at the most", took, 2*s.ring.timeout)
+			if took := time.Since(start); took > 2*defaultTimeout {
+				s.Errorf("took %v, want %v at the most", took, 2*defaultTimeout)
 			}
 			close(returned)
 			if slowAnswer.err == syscall.EBADF {
@@ -896,36 +871,6 @@ func TestRingCloseDrains(t *testing.T) {
 	})
 }
 
-// On the pool nothing but its slots tells what is in flight.
-func TestRingCloseWaitsForEverySlotOfThePool(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, err := NewRing(WithBackend(BackendPool), WithQueueDepth(3))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var taken []*request
-		l := r.laneOf(1, true)
-		for range 3 {
-			taken = append(taken, r.tryAcquire(l))
-		}
-		closed := make(chan error, 1)
-		go func() { closed <- r.Close() }()
-		for _, q := range taken {
-			synctest.Wait()
-			if len(closed) != 0 {
-				t.Error("closed with a slot in use")
-			}
-			giveBack(q)
-		}
-		if err := <-closed; err != nil {
-			t.Errorf("Close: %v", err)
-		}
-		if q := r.tryAcquire(l); q != nil {
-			t.Error("a slot of a closed Ring")
-		}
-	})
-}
-
 // What waits for room, or for a retry, is drained as well.
 func TestRingCloseDrainsWhatIsPending(t *testing.T) {
 	inBubble(t, 4, func(s *scripted) {
@@ -974,66 +919,4 @@ func TestRingCloseWaitsForIoSubmit(t *testing.T) {
 			s.Errorf("Close: %v", err)
 		}
 	})
-}
-
-// A watchedEnd is a kernel of which the end is watched.
-type watchedEnd struct {
-	*aiotest.Kernel
-	onDestroy func() error
-}
-
-func (l *watchedEnd) Destroy() error {
-	l.Kernel.Destroy()
-	return l.onDestroy()
-}
-
-func TestRingCloseJoinsTheCompleterFirst(t *testing.T) {
-	k := &watchedEnd{Kernel: starting(4)}
-	r, err := NewRing(onKernel(k), WithBackend(BackendAIO))
-	if err != nil {
-		t.Fatal(err)
-	}
-	destroys, joined := 0, false
-	k.onDestroy = func() error {
-		destroys++
-		select {
-		case <-r.completer.gone:
-			joined = true
-		default:
-		}
-		return syscall.EIO
-	}
-	if err := r.Close(); !errors.Is(err, syscall.EIO) {
-		t.Errorf("Close = %v, want the error of io_destroy", err)
-	}
-	if destroys != 1 || !joined {
-		t.Errorf("%d io_destroy, completer joined before: %v", destroys, joined)
-	}
-}
-
-func TestRequestQueue(t *testing.T) {
-	var l, m requestQueue
-	qs := make([]request, 6)
-	if l.pop() != nil || !l.empty() {
-		t.Error("not empty at first")
-	}
-	l.append(m)
-	for i := range 3 {
-		l.push(&qs[i])
-		m.push(&qs[3+i])
-	}
-	l.append(m)
-	l.append(requestQueue{})
-	for i := range qs {
-		if q := l.pop(); q != &qs[i] || q.next != nil {
-			t.Errorf("%d is not in order, or still linked", i)
-		}
-	}
-	if l.pop() != nil || !l.empty() || l.tail != nil {
-		t.Error("not empty at last")
-	}
-	l.push(&qs[0])
-	if l.pop() != &qs[0] || !l.empty() {
-		t.Error("of no use after that")
-	}
 }

@@ -1,79 +1,80 @@
 package asyncfile
 
+import "github.com/seed-39be8cca/asyncfile/internal/ring"
+
 // route sees a request on its way as far as what it has to wait for allows, and
 // adds it to batch if it may go to the kernel now. With here it is carried out on
 // the calling goroutine instead, if nothing is in its way.
-func (f *AsyncFile) route(q *request, here bool, batch *requestQueue) {
-	if q.op.Kind.writes() || q.op.Kind.syncs() || f.mixed {
-		if !f.enterSequence(q) {
+func (f *AsyncFile) route(o *operation, here bool, batch *ring.Requests) {
+	if o.op.Kind.writes() || o.op.Kind.syncs() || f.mixed {
+		if !f.enterSequence(o) {
 			return
 		}
 	} else {
-		q.way = f.wayOf(q)
+		o.way = f.wayOf(o)
 	}
-	if here && q.way != cached {
-		f.countWay(q)
-		q.loan.Return()
-		q.job = jobCarry
-		f.carry(q)
+	if here && o.way != cached {
+		f.countWay(o)
+		o.slot.Loan.Return()
+		o.Carry()
 		return
 	}
-	f.dispatch(q, batch)
+	f.dispatch(o, batch)
 }
 
-// dispatch sends q the way that keeps the caller free: into batch, for the
+// dispatch sends o the way that keeps the caller free: into batch, for the
 // kernel, or to a worker.
-func (f *AsyncFile) dispatch(q *request, batch *requestQueue) {
-	f.countWay(q)
-	job := f.jobOf(q)
-	if job == jobNone || job == jobSubmit {
-		if !f.makePlan(q) {
-			job = jobFail
+func (f *AsyncFile) dispatch(o *operation, batch *ring.Requests) {
+	f.countWay(o)
+	job := f.jobOf(o)
+	if job == ring.JobNone || job == ring.JobSubmit {
+		if !f.makePlan(o) {
+			job = ring.JobCarry
 		}
 	}
-	if job == jobNone {
-		batch.push(q)
+	if job == ring.JobNone {
+		batch.Push(o.slot)
 		return
 	}
-	f.ring.toWorker(q, job)
+	f.ring.core.ToWorker(o.slot, job)
 }
 
-// jobOf tells what of q is for a worker.
-func (f *AsyncFile) jobOf(q *request) job {
+// jobOf tells what of o is for a worker.
+func (f *AsyncFile) jobOf(o *operation) ring.Job {
 	switch {
-	case !f.aio, q.way == cached, q.op.Kind == OpAppend && f.serial():
-		return jobCarry
-	case q.op.Kind.syncs():
-		return jobNone // runs in a kernel worker
-	case f.extends(q):
-		return jobCarry // the file could not be extended
+	case !f.aio, o.way == cached, o.op.Kind == OpAppend && f.serial():
+		return ring.JobCarry
+	case o.op.Kind.syncs():
+		return ring.JobNone // runs in a kernel worker
+	case f.extends(o):
+		return ring.JobCarry // the file could not be extended
 	case !f.direct:
-		return jobSubmit // the kernel does buffered I/O inside io_submit
-	case q.op.Kind.writes() && f.blocks.write(q):
-		return jobSubmit
+		return ring.JobSubmit // the kernel does buffered I/O inside io_submit
+	case o.op.Kind.writes() && f.blocks.write(o):
+		return ring.JobSubmit
 	}
-	return jobNone
+	return ring.JobNone
 }
 
 // write reports whether a direct write inside the file waits for the device in
 // io_submit.
-func (b *blocking) write(q *request) bool {
-	return b.all || b.unit > 1 && (q.op.Offset|int64(q.want))%b.unit != 0
+func (b *blocking) write(o *operation) bool {
+	return b.all || b.unit > 1 && (o.op.Offset|int64(o.want))%b.unit != 0
 }
 
 // dispatchAll sends requests that were held, as dispatch does one.
-func (f *AsyncFile) dispatchAll(list requestQueue) (batch requestQueue) {
-	for q := list.pop(); q != nil; q = list.pop() {
-		f.dispatch(q, &batch)
+func (f *AsyncFile) dispatchAll(list ring.Requests) (batch ring.Requests) {
+	for q := list.Pop(); q != nil; q = list.Pop() {
+		f.dispatch(q.Client.(*operation), &batch)
 	}
 	return batch
 }
 
 // countWay counts a request that O_DIRECT does not take as it is.
-func (f *AsyncFile) countWay(q *request) {
+func (f *AsyncFile) countWay(o *operation) {
 	switch {
-	case q.way == straight:
-	case !q.op.Kind.writes():
+	case o.way == straight:
+	case !o.op.Kind.writes():
 		f.ring.stats.BouncedReads.Add(1)
 	default:
 		f.ring.stats.BouncedWrites.Add(1)

@@ -28,47 +28,36 @@ import (
 // rooms are the files of the root package, from the top down. A file refers to none
 // of a room above it.
 var rooms = []room{
-	{"the view of a file that os.File has", "copy.go create.go cursor.go deadline.go dirfs.go dup.go file.go format.go rawconn.go"},
-	{"what is made of a file's operations", "queue.go reader.go receive.go stream.go writer.go"},
-	{"the file", "asyncfile.go begin.go bounce.go direct.go extension.go open.go operation.go perform.go resize.go route.go sequence.go"},
-	{ringRoom, "bouncepool.go completer.go debug.go lane.go lost.go outcome.go reap.go request.go ring.go setup.go shared.go slots.go stats.go submit.go verify.go walk.go watchdog.go"},
+	{"the view of a file that os.File has", "copy.go create.go cursor.go deadline.go dirfs.go dup.go file.go format.go rawconn.go replace.go"},
+	{"what is made of a file's operations", "gather.go queue.go readahead.go reader.go readerat.go readmany.go receive.go stream.go writer.go"},
+	{"the file", "asyncfile.go begin.go bounce.go bouncepool.go common.go debug.go direct.go extension.go open.go operation.go perform.go ranges.go resize.go route.go sequence.go verify.go"},
+	{"the Ring", "completer.go ring.go shared.go stats.go"},
 	{"what knows neither", "buffers.go completion.go doc.go future.go op.go options.go profile.go"},
 }
 
-const ringRoom = "the Ring"
-
 // upward are the references from a room to one above.
 var upward = exceptions{
-	"debug.go to asyncfile.go: name, sequence":                   "a line says of which file a request is, and what it waits for",
-	"debug.go to begin.go: call, op":                             "and what it does",
-	"debug.go to operation.go: done, entry, err, file, op, want": "likewise",
-	"debug.go to sequence.go: order, turn":                       "likewise",
-	"debug.go to extension.go: cutBack, extension, q":            "likewise",
-	"verify.go to asyncfile.go: name":                            "a failed check says the same",
-	"verify.go to operation.go: file, op":                        "likewise",
-	"walk.go to sequence.go: order, ring, sequence":              "who checks a Ring checks the sequences of its files",
-	"asyncfile.go to file.go: File":                              "AsyncFile.File returns it",
-	"perform.go to cursor.go: append":                            "an Append takes turns with the cursor of the os.File",
-	"perform.go to file.go: cursor":                              "likewise",
-	"begin.go to file.go: deadlineable":                          "tells a block device from what can wait for its other end",
-	"open.go to file.go: initView":                               "the view is a part of the AsyncFile",
-	"lost.go to operation.go: op":                                "the caller's memory stays with the kernel",
-	"request.go to operation.go: operation":                      "a slot has the memory of the operation that takes it",
-	"request.go to sequence.go: epoch":                           "Syncs wait until the outcome of a write is delivered",
-	"completion.go to asyncfile.go: AsyncFile":                   "Completion.File, which the caller of a Queue wants",
-	"future.go to request.go: request, stateIdle":                "whether an event is to come for it; set by the file, and read by the Ring alone",
-	"options.go to ring.go: Ring, lent":                          "WithRing",
+	"ring.go to common.go: common, observe":    "a Ring has what its files have in common",
+	"asyncfile.go to file.go: File":            "AsyncFile.File returns it",
+	"perform.go to cursor.go: append":          "an Append takes turns with the cursor of the os.File",
+	"perform.go to file.go: cursor":            "likewise",
+	"begin.go to file.go: deadlineable":        "tells a block device from what can wait for its other end",
+	"open.go to file.go: initView":             "the view is a part of the AsyncFile",
+	"readerat.go to file.go: File, ReadAt":     "a read that fits no pattern is one that its caller waits for",
+	"completion.go to asyncfile.go: AsyncFile": "Completion.File, which the caller of a Queue wants",
+	"options.go to ring.go: Ring, lent":        "WithRing",
 }
 
 // imports are the packages of this module that the files of a folder import; those
 // of tests may import what testImports has as well.
 var (
 	imports = map[string]string{
-		".":                    "internal/aio internal/order internal/vec internal/workers",
+		".":                    "internal/aio internal/order internal/ring internal/vec",
 		"internal/aio":         "",
 		"internal/aiotest":     "internal/aio",
 		"internal/golden":      "",
 		"internal/order":       "",
+		"internal/ring":        "internal/aio internal/workers",
 		"internal/vec":         "internal/aio",
 		"internal/vec/vectest": "internal/aio",
 		"internal/workers":     "",
@@ -79,8 +68,9 @@ var (
 		"probe":                ". internal/aio",
 	}
 	testImports = map[string]string{
-		".":            ". internal/aiotest internal/golden internal/vec/vectest",
-		"internal/vec": "internal/vec/vectest",
+		".":             ". internal/aiotest internal/golden internal/vec/vectest",
+		"internal/ring": "internal/aiotest",
+		"internal/vec":  "internal/vec/vectest",
 	}
 	// others are the packages outside of this module and the standard library.
 	others = map[string]string{
@@ -184,7 +174,7 @@ var sourceRules = []rule{
 	{"constraints", findConstraints, constrained},
 	{"imports", findImports, nil},
 	{"rooms", findUpward, upward},
-	{"the Ring knows no files", findFiles, exceptions{"setup.go: Open": "the null device, to try the context on"}},
+	{"the Ring knows no files", findFiles, exceptions{"internal/ring/setup.go: Open": "the null device, to try the context on"}},
 	{"sleeps", findSleeps, sleepers},
 	{"panics", findPanics, panics},
 	{"variables", findVariables, variables},
@@ -435,29 +425,18 @@ func (emptyImporter) Import(name string) (*types.Package, error) {
 	return p, nil
 }
 
-// The Ring knows neither os.File nor paths.
+// The Ring knows neither os.File nor paths. A Future knows it, and not the kernel.
 func findFiles(list []*source) (found []finding) {
-	var files []string
-	for _, r := range rooms {
-		if r.name == ringRoom {
-			files = strings.Fields(r.files)
-		}
-	}
-	for _, s := range rootFiles(list) {
-		if s.path == "future.go" {
-			for _, p := range s.importPaths() {
-				if strings.HasPrefix(p, modulePath) {
-					found = append(found, finding{s.path, "imports " + p})
-				}
-			}
-		}
-		if !slices.Contains(files, s.path) {
-			continue
-		}
+	for _, s := range coreFiles(list, false) {
+		ringFile := s.dir == "internal/ring"
 		for _, p := range s.importPaths() {
-			if path.Base(p) == "filepath" || p == "path" {
+			below, inside := strings.CutPrefix(p, modulePath+"/")
+			if ringFile && (path.Base(p) == "filepath" || p == "path") || s.path == "future.go" && inside && below != "internal/ring" {
 				found = append(found, finding{s.path, "imports " + p})
 			}
+		}
+		if !ringFile {
+			continue
 		}
 		eachSelector(s, func(pkg, name string, _ token.Pos) {
 			if pkg == "os" && slices.Contains([]string{"File", "FileInfo", "FileMode", "Open", "OpenFile", "Create", "NewFile", "Stat"}, name) {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-39be8cca/asyncfile/internal/order"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // A sequence is the requests of one file that must not all be in flight together,
@@ -24,13 +25,13 @@ type sequence struct {
 
 	mu         sync.Mutex // guards what follows; not held across a system call
 	order      *order.Sequence[turn]
-	ends       endHeap      // of the writes that have a place and have not ended
-	looking    int          // goroutines that ask for the size
-	recent     int64        // the largest end of a write that has ended since the first of them began
-	extension  *extension   // the last Exclusive that came, if it has not begun
-	noAllocate bool         // the file system has no fallocate: nothing can be extended
-	resizing   int          // tasks that are to be alone, or are, and may change the size
-	granted    requestQueue // requests that may go, until they are dispatched
+	ends       endHeap       // of the writes that have a place and have not ended
+	looking    int           // goroutines that ask for the size
+	recent     int64         // the largest end of a write that has ended since the first of them began
+	extension  *extension    // the last Exclusive that came, if it has not begun
+	noAllocate bool          // the file system has no fallocate: nothing can be extended
+	resizing   int           // tasks that are to be alone, or are, and may change the size
+	granted    ring.Requests // requests that may go, until they are dispatched
 }
 
 // A turn is what has a place in a sequence. grant says that it may go. It is
@@ -39,9 +40,9 @@ type turn interface{ grant() }
 
 type epoch = order.Epoch[turn]
 
-func (q *request) grant() {
-	q.goes(stageBegun)
-	q.file.sequence.granted.push(q)
+func (o *operation) grant() {
+	o.slot.Goes(ring.StageBegun)
+	o.file.sequence.granted.Push(o.slot)
 }
 
 func (s *sequence) init(r *Ring, unit int64) {
@@ -54,7 +55,7 @@ func (s *sequence) init(r *Ring, unit int64) {
 func (s *sequence) enter(e *order.Entry[turn], kind order.Kind, from, to int64) (goes bool) {
 	goes = s.order.Enter(e, kind, from, to)
 	if s.ring.observed {
-		s.entered(e, goes)
+		s.watch(e, goes)
 	}
 	return goes
 }
@@ -87,11 +88,11 @@ func (s *sequence) grown(size int64) {
 	s.written = max(s.written, size)
 }
 
-// unplaced is request.heap of an append that only the kernel finds the place for.
+// unplaced is operation.heap of an append that only the kernel finds the place for.
 const unplaced = -1
 
 // An endHeap has the request whose write ends last at its top.
-type endHeap []*request
+type endHeap []*operation
 
 func (h endHeap) Len() int           { return len(h) }
 func (h endHeap) Less(i, j int) bool { return h[i].end() > h[j].end() }
@@ -102,56 +103,56 @@ func (h endHeap) Swap(i, j int) {
 
 // Push is for package heap.
 func (h *endHeap) Push(x any) {
-	q := x.(*request)
-	q.heap = len(*h)
-	*h = append(*h, q)
+	o := x.(*operation)
+	o.heap = len(*h)
+	*h = append(*h, o)
 }
 
 // Pop is for package heap.
 func (h *endHeap) Pop() any {
 	last := len(*h) - 1
-	q := (*h)[last]
+	o := (*h)[last]
 	(*h)[last] = nil
 	*h = (*h)[:last]
-	return q
+	return o
 }
 
-// enterSequence gives q its place among the requests of the file, finds out which
+// enterSequence gives o its place among the requests of the file, finds out which
 // way it goes, and reports whether it may go now.
-func (f *AsyncFile) enterSequence(q *request) bool {
+func (f *AsyncFile) enterSequence(o *operation) bool {
 	s := &f.sequence
-	placed := q.op.Kind == OpAppend && !f.serial()
-	q.way = f.wayOf(q)
-	size := f.lockAtSize(placed || q.way == cached)
+	placed := o.op.Kind == OpAppend && !f.serial()
+	o.way = f.wayOf(o)
+	size := f.lockAtSize(placed || o.way == cached)
 	defer s.mu.Unlock()
 	if placed {
-		q.op.Offset = size
+		o.op.Offset = size
 		if len(s.ends) > 0 {
-			q.op.Offset = max(size, s.ends[0].end())
+			o.op.Offset = max(size, s.ends[0].end())
 		}
-		q.way = f.wayOf(q)
+		o.way = f.wayOf(o)
 	}
-	q.ordered = true
-	q.entry.Of = q
-	if q.op.Kind.syncs() {
-		return s.enter(&q.entry, order.Sync, 0, 1)
+	o.ordered = true
+	o.entry.Of = o
+	if o.op.Kind.syncs() {
+		return s.enter(&o.entry, order.Sync, 0, 1)
 	}
 	kind := order.Read
-	if q.op.Kind.writes() {
+	if o.op.Kind.writes() {
 		kind = order.Write
-		if q.heap = unplaced; q.op.Kind != OpAppend || placed {
-			heap.Push(&s.ends, q)
+		if o.heap = unplaced; o.op.Kind != OpAppend || placed {
+			heap.Push(&s.ends, o)
 		}
 	}
 	if s.resizing > 0 {
 		size = 0 // a write may find the file as small as that
 	}
-	from, to := q.op.Offset, q.end()
+	from, to := o.op.Offset, o.end()
 	if to < from {
 		to = order.End
 	}
 	switch {
-	case q.op.Kind == OpAppend && f.serial():
+	case o.op.Kind == OpAppend && f.serial():
 		kind, from, to = order.Append, size, order.End
 		if !f.companion.ready() {
 			from = 0 // alone: it may have to turn O_DIRECT off
@@ -159,7 +160,7 @@ func (f *AsyncFile) enterSequence(q *request) bool {
 		if !f.mixed {
 			from = order.End - 1 // there is no other way into the file
 		}
-	case q.way == cached:
+	case o.way == cached:
 		kind = order.Cached
 		switch {
 		case !f.companion.ready():
@@ -168,11 +169,11 @@ func (f *AsyncFile) enterSequence(q *request) bool {
 			from, to = min(from, size), order.End
 		}
 	case to == order.End: // no file is so large: the write itself will tell
-	case f.extends(q) && !s.noAllocate:
-		q.extended = true
+	case f.extends(o) && !s.noAllocate:
+		o.extended = true
 		f.extendFor(from, to)
 	}
-	return s.enter(&q.entry, kind, from, to)
+	return s.enter(&o.entry, kind, from, to)
 }
 
 // lockAtSize locks the sequence, and returns the size that the file has then, if
@@ -197,53 +198,53 @@ func (f *AsyncFile) lockAtSize(ask bool) (size int64) {
 }
 
 // grant lets turns go, and returns the requests among them. Called with mu held.
-func (s *sequence) grant(turns []*order.Entry[turn]) (list requestQueue) {
+func (s *sequence) grant(turns []*order.Entry[turn]) (list ring.Requests) {
 	if s.ring.verifier != nil {
 		s.ring.verifier.sequence(s.order, turns...)
 	}
 	for _, e := range turns {
 		e.Of.grant()
 	}
-	list, s.granted = s.granted, requestQueue{}
+	list, s.granted = s.granted, ring.Requests{}
 	return list
 }
 
-// leaveSequence takes out q, which has ended, and returns what may go to the
-// kernel now. q.owed is to be settled when its outcome is delivered.
-func (f *AsyncFile) leaveSequence(q *request) (ready requestQueue) {
-	if !q.ordered {
+// leaveSequence takes out o, which has ended, and returns what may go to the
+// kernel now. o.owed is to be settled when its outcome is delivered.
+func (f *AsyncFile) leaveSequence(o *operation) (ready ring.Requests) {
+	if !o.ordered {
 		return ready
 	}
 	s := &f.sequence
 	s.mu.Lock()
-	list := s.leave(q)
+	list := s.leave(o)
 	s.mu.Unlock()
 	return f.dispatchAll(list)
 }
 
-// leave takes out q, which has ended, and returns the requests that may go now.
+// leave takes out o, which has ended, and returns the requests that may go now.
 // Called with mu held.
-func (s *sequence) leave(q *request) requestQueue {
-	if q.op.Kind.writes() {
-		if q.heap != unplaced {
-			heap.Remove(&s.ends, q.heap)
+func (s *sequence) leave(o *operation) ring.Requests {
+	if o.op.Kind.writes() {
+		if o.heap != unplaced {
+			heap.Remove(&s.ends, o.heap)
 		}
-		if q.done > 0 {
-			s.recent = max(s.recent, q.op.Offset+int64(q.done))
+		if o.done > 0 {
+			s.recent = max(s.recent, o.op.Offset+int64(o.done))
 		}
-		if end := q.op.Offset + int64(q.done); q.done > 0 && end > s.written {
+		if end := o.op.Offset + int64(o.done); o.done > 0 && end > s.written {
 			s.written = end
 			s.size.Store(max(s.size.Load(), end))
 		}
 	}
-	q.ordered = false
-	next, owed := s.order.Release(&q.entry)
-	q.owed = owed
+	o.ordered = false
+	next, owed := s.order.Release(&o.entry)
+	o.owed = owed
 	return s.grant(next)
 }
 
 // settle lets the Syncs go that waited for a write whose outcome is delivered.
-func (f *AsyncFile) settle(owed *epoch) (ready requestQueue) {
+func (f *AsyncFile) settle(owed *epoch) (ready ring.Requests) {
 	s := &f.sequence
 	s.mu.Lock()
 	list := s.grant(s.order.Settle(owed))
@@ -258,7 +259,7 @@ func (f *AsyncFile) leaveAlone(e *order.Entry[turn]) {
 	next, _ := s.order.Release(e)
 	list := s.grant(next)
 	s.mu.Unlock()
-	f.ring.submit(f.dispatchAll(list))
+	f.ring.core.Submit(f.dispatchAll(list))
 }
 
 // An aloneTurn is a task that is to be alone on its file.
@@ -282,10 +283,10 @@ func (f *AsyncFile) alone(task func()) {
 		close(t.begin)
 	}
 	s.mu.Unlock()
-	f.lane.count(1)
-	f.lane.ask()
+	f.ring.core.Count(1)
+	f.lane.Ask()
 	<-t.begin
-	f.lane.count(-1)
+	f.ring.core.Count(-1)
 	task()
 	s.mu.Lock()
 	s.resizing--

@@ -66,5 +66,5 @@ func (s *sharedRing) closeUnused() {
 	}
 	s.ring = nil
 	s.mu.Unlock()
-	ring.close()
+	ring.core.Close()
 }

@@ -29,7 +29,7 @@ func TestSharedRing(t *testing.T) {
 			if err := one.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if one.ring.closed.Load() {
+			if one.ring.core.Closed() {
 				t.Fatal("the Ring is closed while a file has it")
 			}
 			wantResult(t, two.ReadAt(AlignedBuffer(testBlock), 0), testBlock, nil)
@@ -37,7 +37,7 @@ func TestSharedRing(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually(t, "the shared Ring is released", func() bool {
-				return two.ring.closed.Load() && sharedRingOf(shared) != two.ring
+				return two.ring.core.Closed() && sharedRingOf(shared) != two.ring
 			})
 			again := open()
 			if again.ring == two.ring {
@@ -67,7 +67,7 @@ func TestSharedRingLingers(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.closeUnused() // the time is up, and a file came back
-		if r != sharedRingOf(s) || r.closed.Load() {
+		if r != sharedRingOf(s) || r.core.Closed() {
 			t.Fatal("the Ring is released while a file has it")
 		}
 	}
@@ -76,10 +76,10 @@ func TestSharedRingLingers(t *testing.T) {
 	last := sharedRingOf(s)
 	s.closeUnused()
 	s.closeUnused() // a second time finds nothing
-	if sharedRingOf(s) != nil || !last.closed.Load() {
+	if sharedRingOf(s) != nil || !last.core.Closed() {
 		t.Error("the Ring outlives its last file")
 	}
-	if !first.closed.Load() {
+	if !first.core.Closed() {
 		t.Error("the first Ring is open")
 	}
 	f := openTest(t, name, os.O_RDONLY)

@@ -38,44 +38,17 @@ type Stats struct {
 	Fallbacks        uint64 // times that it could not be, and workers carried the writes out
 }
 
-// counters is Stats as it is counted.
+// counters is Stats as it is counted, but for what internal/ring counts.
 type counters struct {
-	Answered, Ended           atomic.Uint64 // operations that needed no slot; those of a slot
-	Submits, SubmitNanos      atomic.Uint64
-	Stalls, Strays            atomic.Uint64
-	ShortTransfers            atomic.Uint64
-	Offloaded, Inline, Errors atomic.Uint64
-	BytesRead, BytesWritten   atomic.Uint64
+	Answered                atomic.Uint64 // operations that needed no request, and of these:
+	Errors                  atomic.Uint64
+	BytesRead, BytesWritten atomic.Uint64
+
+	ShortTransfers, Inline atomic.Uint64
 
 	BouncedReads, BouncedWrites   atomic.Uint64
 	ReadModifyWrites, BytesCopied atomic.Uint64
 	Extensions, Fallbacks         atomic.Uint64
-}
-
-// count adds the outcomes of operations, those of a batch with one addition
-// each: every addition may fetch the counter from another processor's cache.
-func (s *counters) count(list []outcome) {
-	var read, written, failed uint64
-	for i := range list {
-		c := &list[i].ending.result
-		if c.Op.writes() {
-			written += uint64(c.N)
-		} else {
-			read += uint64(c.N)
-		}
-		if c.Err != nil && c.Err != io.EOF {
-			failed++
-		}
-	}
-	add := func(counter *atomic.Uint64, n uint64) {
-		if n > 0 {
-			counter.Add(n)
-		}
-	}
-	add(&s.BytesRead, read)
-	add(&s.BytesWritten, written)
-	add(&s.Errors, failed)
-	add(&s.Ended, uint64(len(list)))
 }
 
 // countAnswer adds the outcome of an operation that needed no slot.
@@ -96,25 +69,22 @@ func (r *Ring) Stats() Stats {
 	if !r.made() {
 		return Stats{}
 	}
-	s := &r.stats
-	ended, answered := s.Ended.Load(), s.Answered.Load() // first: they are never ahead of what began
-	r.mu.Lock()
-	taken, inUse := r.slots.taken, len(r.requests)-len(r.slots.free)
-	r.mu.Unlock()
+	s, core := &r.stats, r.core.Snapshot()
+	answered := s.Answered.Load()
 	return Stats{
-		Submitted:      answered + taken,
-		Completed:      answered + ended,
-		InFlight:       inUse,
-		Submits:        s.Submits.Load(),
-		SubmitTime:     time.Duration(s.SubmitNanos.Load()),
-		Stalls:         s.Stalls.Load(),
-		Strays:         s.Strays.Load(),
+		Submitted:      answered + core.Taken,
+		Completed:      answered + core.Ended,
+		InFlight:       core.InUse,
+		Submits:        core.Submits,
+		SubmitTime:     core.SubmitTime,
+		Stalls:         core.Stalls,
+		Strays:         core.Strays,
 		ShortTransfers: s.ShortTransfers.Load(),
-		Offloaded:      s.Offloaded.Load(),
+		Offloaded:      core.Offloaded,
 		Inline:         s.Inline.Load(),
-		Errors:         s.Errors.Load(),
-		BytesRead:      s.BytesRead.Load(),
-		BytesWritten:   s.BytesWritten.Load(),
+		Errors:         s.Errors.Load() + core.Done.Failed,
+		BytesRead:      s.BytesRead.Load() + core.Done.Read,
+		BytesWritten:   s.BytesWritten.Load() + core.Done.Written,
 
 		BouncedReads:     s.BouncedReads.Load(),
 		BouncedWrites:    s.BouncedWrites.Load(),

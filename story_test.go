@@ -20,7 +20,7 @@ import (
 	"github.com/seed-39be8cca/asyncfile/internal/golden"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what happens into the scripts of testdata/stories, instead of comparing")
+var rewrite = flag.Bool("rewrite", false, "write what happens into the scripts of testdata/stories, and the API into docs/api.txt, instead of comparing")
 
 // TestStories replays the scripts of testdata/stories; the README there says how to
 // read them. Each has a Ring of its own on the scripted kernel, and the fake clock
@@ -295,8 +295,8 @@ func (st *story) openFile(text string) error {
 	f.cached.Store(false)
 	f.sequence.resized(kib << 10)
 	if other {
-		f.lane.release()
-		f.lane = st.ring.laneOf(uint64(len(st.files))<<32, true)
+		f.lane.Release()
+		f.lane = st.ring.core.LaneOf(uint64(len(st.files))<<32, true)
 	}
 	st.begins()
 	return nil

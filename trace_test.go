@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // A callTrace is the context of a Ring. It notes which goroutine makes which system
@@ -62,7 +63,7 @@ func (t *callTrace) enlist(name string) {
 // true that they come after those of the story.
 var ringActors = []struct{ function, name string }{
 	{"(*completer).run", "completer"},
-	{"(*lane).spawn.func1", "sender"},
+	{"(*Lane).sendApart", "sender"},
 	{"(*Pool).work", "worker"},
 }
 
@@ -136,8 +137,7 @@ func (t *callTrace) Submit(iocbs []*aio.IOCB) (int, error) {
 	}
 	var list []string
 	for _, cb := range iocbs {
-		q := t.ring.requests[uint32(cb.Data())]
-		name := fmt.Sprint(q.tag)
+		name := storyName(t.ring.core.Client(uint32(cb.Data())).(*operation))
 		list = append(list, describe(cb, name))
 		t.mu.Lock()
 		t.names[cb.Data()], t.data[name] = name, cb.Data()
@@ -331,38 +331,30 @@ func (st *story) state() (topics []topic) {
 	st.mu.Unlock()
 	add("waiting for a place", "%s", orNothing(callers))
 
-	r := st.ring
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var pending []string
-	for _, l := range r.lanes {
-		for _, list := range []requestQueue{l.reads, l.writes} {
-			for q := list.head; q != nil; q = q.next {
-				pending = append(pending, fmt.Sprint(q.tag))
-			}
+	names := func(list []ring.Client) (names []string) {
+		for _, c := range list {
+			names = append(names, storyName(c.(*operation)))
 		}
+		return names
 	}
-	var inFlight []string
-	for _, q := range r.requests {
-		if q.state != stateIdle {
-			inFlight = append(inFlight, fmt.Sprint(q.tag))
-		}
-	}
-	slices.Sort(inFlight)
-	add("pending", "%s", orNothing(pending))
-	add("in flight", "%s", orNothing(inFlight))
-	add("senders found asleep", "%d", r.asleep)
-	add("the kernel has no room", "%v", r.stalled)
+	r := st.scripted.state()
+	pending, inFlight := st.ring.core.Unfinished()
+	now := names(inFlight)
+	slices.Sort(now)
+	add("pending", "%s", orNothing(names(pending)))
+	add("in flight", "%s", orNothing(now))
+	add("senders found asleep", "%d", r.Asleep)
+	add("the kernel has no room", "%v", r.Stalled)
 	switch {
-	case r.broken != nil:
+	case r.Broken != nil:
 		add("token", "gone")
-	case r.token:
+	case r.Token:
 		add("token", "%s", strings.Join(st.trace.inside("io_getevents"), ", "))
 	default:
 		add("token", "free")
 	}
-	add("completer", "%s", [...]string{"parked", "works", "watches", "waits for events"}[r.completer.state])
-	add("stray events", "%d", r.stats.Strays.Load())
+	add("completer", "%s", [...]string{"parked", "works", "watches", "waits for events"}[r.Completer])
+	add("stray events", "%d", r.Strays)
 	return topics
 }
 
@@ -406,12 +398,12 @@ func (s *sequence) story() string {
 
 func storyName(t turn) string {
 	switch t := t.(type) {
-	case *request:
+	case *operation:
 		return fmt.Sprint(t.tag)
 	case *extension:
 		return "fallocate"
 	case *cutBack:
-		return "cut back after " + fmt.Sprint(t.q.tag)
+		return "cut back after " + fmt.Sprint(t.o.tag)
 	case *aloneTurn:
 		return "truncate"
 	}

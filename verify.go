@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/seed-39be8cca/asyncfile/internal/order"
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // verifyEnv is the environment variable that, set to 1 when a Ring is made, has
@@ -48,22 +49,24 @@ func (v *verifier) broken(remedy, meaning, found string, args ...any) {
 	v.fail("asyncfile: " + verifyEnv + ": " + fmt.Sprintf(found, args...) + ".\n" + meaning + "\n" + remedy)
 }
 
-// walks checks that the drawing in request.go has an arrow from where q is.
-// While the kernel or the library may use the caller's memory a write's is to
-// stay what it is.
-func (v *verifier) walks(q *request, to stage) {
-	from := q.walk.stage
+// A sight is what is kept of an operation while its Ring is observed.
+type sight struct {
+	number uint64 // of the operation, for the tracer
+	last   string // what it is called when it has no request any more, likewise
+	sum    uint64 // of the caller's buffers, for the verifier
+}
+
+// walks checks that a write's memory stays what it is while the kernel or the
+// library may use it.
+func (v *verifier) walks(o *operation, from, to ring.Stage) {
 	switch {
-	case from.next()&(1<<to) == 0:
-		v.broken(ourFault, "A request is in two places, such as twice in flight: its buffer or its result is someone else's.",
-			"%s, which is %v, is to be %v", q.title(), from, to)
-	case !q.op.Kind.writes():
-	case from == stageFree:
-		q.walk.sum = v.sum(q)
-	case to == stageEnded && q.walk.sum != v.sum(q):
+	case !o.op.Kind.writes():
+	case from == ring.StageFree:
+		o.seen.sum = v.sum(o)
+	case to == ring.StageEnded && o.seen.sum != v.sum(o):
 		v.broken("From the call until Done the buffer is the library's, to read at any time. "+theirFault,
 			"The file may hold old bytes, new ones, or some of each.",
-			"the buffer of %s of %s changed while it was being written", q.title(), q.file.name)
+			"the buffer of %v of %s changed while it was being written", o, o.file.name)
 	}
 }
 
@@ -72,7 +75,7 @@ const sumStep = 64 << 10
 
 // sum returns a checksum of the caller's memory, as far as it can be read: an
 // address that faults is the operation's affair.
-func (v *verifier) sum(q *request) uint64 {
+func (v *verifier) sum(o *operation) uint64 {
 	scratch, _ := v.scratch.Get().(*[sumStep]byte)
 	if scratch == nil {
 		scratch = new([sumStep]byte)
@@ -80,7 +83,7 @@ func (v *verifier) sum(q *request) uint64 {
 	defer v.scratch.Put(scratch)
 	var h maphash.Hash
 	h.SetSeed(v.seed)
-	for c := q.op.cursor(); c.Left() > 0; {
+	for c := o.op.cursor(); c.Left() > 0; {
 		n, err := c.Gather(scratch[:])
 		h.Write(scratch[:n])
 		if err != nil {
@@ -88,6 +91,18 @@ func (v *verifier) sum(q *request) uint64 {
 		}
 	}
 	return h.Sum64()
+}
+
+// watch is sequence.enter on a Ring that is observed. Called with mu held.
+func (s *sequence) watch(e *order.Entry[turn], goes bool) {
+	if v := s.ring.verifier; v != nil && goes {
+		v.sequence(s.order, e)
+	} else if v != nil {
+		v.sequence(s.order)
+	}
+	if o, is := e.Of.(*operation); is && !goes {
+		o.slot.Goes(ring.StageHeld)
+	}
 }
 
 // sequence checks the order of a file, and that those which may go are behind
@@ -101,86 +116,6 @@ func (v *verifier) sequence(s *order.Sequence[turn], going ...*order.Entry[turn]
 		if ahead, writes := s.Behind(e); len(ahead)+writes > 0 {
 			v.broken(ourFault, meaning, "%s may go, but is behind %s", turnName(e.Of), aheadNames(ahead, writes))
 		}
-	}
-}
-
-// slots compares counts. A sender may still sleep for a lane that is gone, whose
-// operations have ended. Called with Ring.mu held.
-func (v *verifier) slots(r *Ring) {
-	held, asleep := 0, 0
-	for _, l := range r.lanes {
-		held += l.line.held
-		asleep += l.asleep
-	}
-	if free, all := len(r.slots.free), len(r.requests); free+held != all || r.inFlight < r.entering || r.inFlight > held {
-		v.broken(ourFault, "A slot is lost or serves two operations.",
-			"of %d slots %d are free and %d in use; %d requests are in flight, of which io_submit has not answered for %d", all, free, held, r.inFlight, r.entering)
-	}
-	if asleep > r.asleep || r.asleep > r.inside {
-		v.broken(ourFault, "The Ring may wait for events that never come.",
-			"%d senders sleep in io_submit, %d of lanes that are there; %d are in it", r.asleep, asleep, r.inside)
-	}
-}
-
-// table counts the slots one by one. Called with Ring.mu held, each time that the
-// watchdog looks, and when the Ring closes.
-func (v *verifier) table(r *Ring) {
-	v.slots(r)
-	const meaning = "A slot is lost or serves two operations."
-	free := make([]bool, len(r.requests))
-	for _, q := range r.slots.free {
-		if free[q.slot] || q.lane != nil || q.state != stateIdle {
-			v.broken(ourFault, meaning, "slot %d is free twice, or is free and in use", q.slot)
-		}
-		free[q.slot] = true
-	}
-	inFlight, entering := 0, 0
-	for i, q := range r.requests {
-		if q.slot != uint32(i) || q.lane == nil && !free[i] {
-			v.broken(ourFault, meaning, "slot %d, of request %d, is neither free nor in use", i, q.slot)
-		}
-		if q.state != stateIdle {
-			inFlight++
-		}
-		if q.state == stateEntering {
-			entering++
-		}
-	}
-	if inFlight != r.inFlight || entering != r.entering {
-		v.broken(ourFault, "The Ring may wait for events that never come, or leave some in the kernel.",
-			"%d requests are in flight, %d counted; io_submit has not answered for %d of them, %d counted", inFlight, r.inFlight, entering, r.entering)
-	}
-}
-
-const tokenMeaning = "Two that reap at once take the same events, and one that sleeps in io_submit has nobody reap."
-
-// reapsReady checks that d may reap. Called with Ring.mu held.
-func (v *verifier) reapsReady(r *Ring, d *driver) {
-	if r.token || r.reaper != nil || d.call != 0 {
-		v.broken(ourFault, tokenMeaning, "a goroutine is about to reap: that the token is taken is %v, that another reaps %v, that it is in io_submit itself %v",
-			r.token, r.reaper != nil, d.call != 0)
-	}
-}
-
-// takesToken is reapsReady for who is to wait, and takes the token.
-func (v *verifier) takesToken(r *Ring, d *driver) {
-	v.reapsReady(r, d)
-	r.reaper = d
-}
-
-// givesToken checks that d is who reaped. Called with Ring.mu held.
-func (v *verifier) givesToken(r *Ring, d *driver) {
-	if r.reaper != d || !r.token {
-		v.broken(ourFault, tokenMeaning, "a goroutine has reaped: that the token is taken is %v, that it took it %v", r.token, r.reaper == d)
-	}
-	r.reaper = nil
-}
-
-// entersKernel checks that d goes into io_submit without the token. Called with
-// Ring.mu held.
-func (v *verifier) entersKernel(r *Ring, d *driver) {
-	if r.reaper == d {
-		v.broken(ourFault, tokenMeaning, "a goroutine with the right to reap is about to call io_submit")
 	}
 }
 

@@ -122,43 +122,10 @@ func TestVerifyFinds(t *testing.T) {
 	const block = 512
 	at := func(n int64) Op { return Op{Buf: make([]byte, block), Offset: n * block} }
 	write := func(n int64) Op { op := at(n); op.Kind = OpWrite; return op }
-	// What r.mu guards is broken by set while two reads are in flight, and is
-	// right again after something has looked.
-	guarded := func(set func(s *scripted, r *Ring) (undo func())) func(s *scripted) {
-		return func(s *scripted) {
-			s.hold()
-			futures := s.submit(s.direct, at(0), at(1))
-			s.settle()
-			s.ring.mu.Lock()
-			undo := set(s, s.ring)
-			s.ring.mu.Unlock()
-			s.pass() // the watchdog
-			s.ring.mu.Lock()
-			undo()
-			s.ring.mu.Unlock()
-			for _, op := range s.kernel.Held() {
-				op.Complete()
-			}
-			WaitAll(futures...)
-		}
-	}
 	for _, tt := range []struct {
 		name, want string
 		breaks     func(s *scripted)
 	}{
-		{
-			"twice in flight", "#0 read 0+512 3.1, which is in flight, is to be pending.",
-			guarded(func(s *scripted, r *Ring) func() {
-				q, l := r.requests[3], s.direct.lane
-				l.add(q)
-				l.reads.pop()
-				return func() { q.walk.stage = stageInFlight }
-			}),
-		},
-		{
-			"ended twice", "#0 read 0+0 3.-, which is free, is to be ended.",
-			func(s *scripted) { s.ring.requests[3].goes(stageEnded); s.ring.requests[3].walk.stage = stageFree },
-		},
 		{
 			"a write's buffer", "the buffer of #0 write 512+512 3.1 of FILE changed while it was being written.",
 			func(s *scripted) {
@@ -189,8 +156,8 @@ func TestVerifyFinds(t *testing.T) {
 			"the buffer of a write that waits for a worker", "the buffer of #0 write 0+512 3.1 of FILE changed while it was being written.",
 			func(s *scripted) {
 				free := make(chan struct{})
-				for range s.ring.workers {
-					s.worker.lane.workers.Go(jobFunc(func() { <-free }))
+				for range defaultWorkers {
+					s.worker.lane.Go(jobFunc(func() { <-free }))
 				}
 				op := write(0)
 				future := s.worker.Submit(op)[0]
@@ -198,43 +165,6 @@ func TestVerifyFinds(t *testing.T) {
 				close(free)
 				future.Wait()
 			},
-		},
-		{
-			"a lost slot", "of 4 slots 1 are free and 2 in use; 2 requests are in flight, of which io_submit has not answered for 0.",
-			guarded(func(_ *scripted, r *Ring) func() {
-				free := r.slots.free
-				r.slots.free = free[:1]
-				return func() { r.slots.free = free }
-			}),
-		},
-		{
-			"a slot that is free twice", "slot 0 is free twice, or is free and in use.",
-			guarded(func(_ *scripted, r *Ring) func() {
-				was := r.slots.free[1]
-				r.slots.free[1] = r.slots.free[0]
-				return func() { r.slots.free[1] = was }
-			}),
-		},
-		{
-			"a slot in use that nobody has", "slot 3, of request 3, is neither free nor in use.",
-			guarded(func(s *scripted, r *Ring) func() {
-				r.requests[3].lane = nil
-				return func() { r.requests[3].lane = s.direct.lane }
-			}),
-		},
-		{
-			"a request that is not counted", "2 requests are in flight, 1 counted; io_submit has not answered for 0 of them, 0 counted.",
-			guarded(func(_ *scripted, r *Ring) func() {
-				r.inFlight--
-				return func() { r.inFlight++ }
-			}),
-		},
-		{
-			"a sleeper that is not there", "1 senders sleep in io_submit, 0 of lanes that are there; 0 are in it.",
-			guarded(func(_ *scripted, r *Ring) func() {
-				r.asleep++
-				return func() { r.asleep-- }
-			}),
 		},
 		{
 			"an order without sense", "the order of a file contradicts itself: order: the open epoch has -1 writes.",
@@ -264,57 +194,11 @@ func TestVerifyFinds(t *testing.T) {
 				s.settle()
 				f := &s.direct.sequence
 				f.mu.Lock()
-				s.ring.verifier.sequence(f.order, &s.ring.requests[2].entry)
+				s.ring.verifier.sequence(f.order, &s.ring.core.Client(2).(*operation).entry)
 				f.mu.Unlock()
 				s.kernel.OnOp(nil)
 				s.kernel.Held()[0].Complete()
 				WaitAll(futures...)
-			},
-		},
-		{
-			"two reap", "a goroutine is about to reap: that the token is taken is false, that another reaps true, that it is in io_submit itself false.",
-			func(s *scripted) {
-				s.hold()
-				futures := s.direct.Submit(at(0))
-				s.ring.mu.Lock()
-				s.ring.reaper = new(driver)
-				s.ring.mu.Unlock()
-				s.submit(s.direct, at(1))
-				s.settle()
-				s.ring.mu.Lock()
-				s.ring.reaper = s.ring.completer.current
-				s.ring.mu.Unlock()
-				for _, op := range s.kernel.Held() {
-					op.Complete()
-				}
-				WaitAll(futures...)
-			},
-		},
-		{
-			"the token is lost", "a goroutine has reaped: that the token is taken is false, that it took it true.",
-			func(s *scripted) {
-				s.hold()
-				future := s.submit(s.direct, at(0))[0]
-				s.settle()
-				s.ring.mu.Lock()
-				s.ring.token = false
-				s.ring.mu.Unlock()
-				s.kernel.Held()[0].Complete()
-				s.settle()
-				future.Wait()
-			},
-		},
-		{
-			"io_submit with the token", "a goroutine with the right to reap is about to call io_submit.",
-			func(s *scripted) {
-				s.ring.mu.Lock()
-				s.ring.reaper = s.ring.completer.current
-				s.ring.mu.Unlock()
-				s.hold()
-				future := s.submit(s.direct, at(0))[0]
-				s.settle()
-				s.kernel.Held()[0].Complete()
-				future.Wait()
 			},
 		},
 	} {
@@ -359,12 +243,12 @@ func TestVerifyCrashes(t *testing.T) {
 		os.Setenv(verifyEnv, "1")
 		s := newScripted(t, aiotest.New(4), WithQueueDepth(4))
 		defer func() { recover() }()
-		defer s.ring.close()
+		defer s.ring.Close()
 		s.hold()
 		p := make([]byte, 512)
 		future := s.direct.WriteAt(p, 0)
 		s.direct.WriteAt(make([]byte, 512), 512) // is not answered
-		s.direct.lane.ask()
+		s.direct.lane.Ask()
 		op := s.kernel.Await(2)[0]
 		p[0]++
 		op.Complete()
@@ -383,7 +267,7 @@ func TestVerifyCrashes(t *testing.T) {
 		"panic: asyncfile: ASYNCFILE_VERIFY: the buffer of #0 write 0+512 ",
 		"\n\tThe file may hold old bytes, new ones, or some of each.\n",
 		"\n\tFrom the call until Done the buffer is the library's",
-		"asyncfile.(*AsyncFile).release", // of the one that found it
+		"asyncfile.(*Ring).observes", // by the one that found it
 	} {
 		if !bytes.Contains(out, []byte(want)) {
 			t.Errorf("%q is not in its output:\n%s", want, out)

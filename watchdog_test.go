@@ -3,6 +3,8 @@ package asyncfile
 import (
 	"testing"
 	"time"
+
+	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
 // What nobody asks about is sent, and reaped, within two looks of the watchdog each.
@@ -12,12 +14,12 @@ func TestWatchdogSendsAndReaps(t *testing.T) {
 		s.hold()
 		future := s.direct.ReadAt(make([]byte, 10), 0)
 		s.settle()
-		if got := s.state(); got.pending != 1 || got.inFlight != 0 || !got.watched {
+		if got := s.state(); got.Pending != 1 || got.InFlight != 0 || !got.Watched {
 			s.Fatalf("%+v", got)
 		}
-		time.Sleep(2*watchPeriod + 1) // of the bubble
+		time.Sleep(2*ring.WatchPeriod + 1) // of the bubble
 		s.completeAt(0)
-		time.Sleep(2*watchPeriod + 1)
+		time.Sleep(2*ring.WatchPeriod + 1)
 		s.settle()
 		if !future.resolved.Load() {
 			s.Error("not reaped")
@@ -28,31 +30,13 @@ func TestWatchdogSendsAndReaps(t *testing.T) {
 				s.completeAt(int64(10 * i))
 			})
 			if i%3 == 0 {
-				time.Sleep(2*watchPeriod + 1)
+				time.Sleep(2*ring.WatchPeriod + 1)
 			}
 		}
-		time.Sleep(4 * watchPeriod)
+		time.Sleep(4 * ring.WatchPeriod)
 		s.settle()
 		if got := s.ring.Stats(); got.InFlight != 0 {
 			s.Errorf("%d were not reaped", got.InFlight)
-		}
-	})
-}
-
-// Who submits, computes for long, and then waits, is helped from the second time on,
-// promptFor times.
-func TestWatchdogIsPatientAgain(t *testing.T) {
-	inBubble(t, 8, func(s *scripted) {
-		for i := range promptFor + 2 {
-			future := s.direct.ReadAt(make([]byte, 10), 0)
-			s.settle()
-			if pending := s.state().pending; (pending == 0) != (i > 0 && i <= promptFor) {
-				s.Fatalf("%d pending after submission %d", pending, i)
-			}
-			if i == 0 {
-				time.Sleep(2*watchPeriod + 1) // of the bubble
-			}
-			future.Wait()
 		}
 	})
 }
@@ -77,12 +61,12 @@ func TestWatchdogReapsWhatWasLeft(t *testing.T) {
 					test.wait(future)
 					close(done)
 				}()
-				time.Sleep(10 * watchPeriod) // of the bubble
+				time.Sleep(10 * ring.WatchPeriod) // of the bubble
 				s.completeAt(10)
 				<-done
-				time.Sleep(10 * watchPeriod)
+				time.Sleep(10 * ring.WatchPeriod)
 				s.completeAt(0)
-				time.Sleep(2*watchPeriod + 1)
+				time.Sleep(2*ring.WatchPeriod + 1)
 				s.settle()
 				if !left.resolved.Load() {
 					s.Error("not reaped")
@@ -99,12 +83,12 @@ func TestWatchdogAfterASleepingSender(t *testing.T) {
 			returned := make(chan struct{})
 			s.inside(insideCall{returned, answer})
 			future := s.direct.ReadAt(make([]byte, 10), 0)
-			time.Sleep(20 * watchPeriod) // of the bubble
-			if got := s.state().asleep; got != 1 {
+			time.Sleep(20 * ring.WatchPeriod) // of the bubble
+			if got := s.state().Asleep; got != 1 {
 				s.Fatalf("%d are asleep, want 1", got)
 			}
 			close(returned)
-			time.Sleep(2*s.ring.timeout + 4*watchPeriod)
+			time.Sleep(2*defaultTimeout + 4*ring.WatchPeriod)
 			s.settle()
 			if !future.resolved.Load() {
 				s.Error("not done")
@@ -118,14 +102,11 @@ func TestWatchdogIsOffWhenIdle(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
 		off := func(when string) {
 			s.Helper()
-			time.Sleep(3 * watchPeriod) // of the bubble
+			time.Sleep(3 * ring.WatchPeriod) // of the bubble
 			s.settle()
 			before := s.kernel.Counts()
-			if got := s.state(); got.watched || got.completer != parked || got.token {
+			if got := s.state(); got.Watched || got.Completer != ring.Parked || got.Token {
 				s.Errorf("%s: %+v", when, got)
-			}
-			if s.ring.watchdog.timer.Stop() {
-				s.Errorf("%s: the timer is armed", when)
 			}
 			time.Sleep(time.Second)
 			if after := s.kernel.Counts(); after.Submits != before.Submits || after.GetEvents != before.GetEvents || after.Reaps != before.Reaps {
@@ -139,7 +120,7 @@ func TestWatchdogIsOffWhenIdle(t *testing.T) {
 		s.wantReads(s.submit(s.direct, ops...), ops)
 		off("after the completer's work")
 		s.direct.Submit(ops...)
-		time.Sleep(4 * watchPeriod)
+		time.Sleep(4 * ring.WatchPeriod)
 		off("after its own work")
 	})
 }
@@ -149,8 +130,8 @@ func TestWatchdogIsOffWhileSomebodyReaps(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
 		s.hold()
 		w := s.await(s.direct.ReadAt(make([]byte, 10), 0))
-		time.Sleep(5 * watchPeriod) // of the bubble
-		if got := s.state(); got.watched {
+		time.Sleep(5 * ring.WatchPeriod) // of the bubble
+		if got := s.state(); got.Watched {
 			s.Errorf("%+v", got)
 		}
 		s.completeAt(0)

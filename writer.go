@@ -19,6 +19,8 @@ type Writer struct {
 	cur    []byte
 	filled int // bytes of it
 	behind []block
+	spare  [][]byte
+	begun  bool  // it has had a buffer
 	owed   int64 // bytes taken, and neither known to be in the file nor given up with an error that was told
 	err    error // the first
 	closed bool
@@ -108,7 +110,7 @@ func (w *Writer) owe(n int64) {
 func (w *Writer) Close() error {
 	err := w.Flush()
 	if w.made() {
-		w.closed, w.cur = true, nil
+		w.closed, w.cur, w.spare = true, nil, nil
 	}
 	return err
 }
@@ -139,15 +141,33 @@ func (w *Writer) room() ([]byte, error) {
 		return nil, w.err
 	case w.cur != nil:
 	case len(w.behind) < w.depth:
-		w.cur = AlignedBuffer(w.block)
+		w.cur = w.take()
 	default:
-		w.cur = w.settle()
+		w.settle()
 		if w.err != nil {
 			return nil, w.err
 		}
+		w.cur = w.take()
 	}
 	end := nextEnd(w.next, w.block) - w.next
 	return w.cur[w.filled:end], nil
+}
+
+// take takes a buffer that is not in use. The first is on its own, since there may
+// be no other block; the rest come together, for huge pages.
+func (w *Writer) take() []byte {
+	switch {
+	case len(w.spare) > 0:
+	case !w.begun:
+		w.begun = true
+		return AlignedBuffer(w.block)
+	default:
+		w.spare = AlignedBuffers(w.depth, w.block)
+	}
+	last := len(w.spare) - 1
+	buf := w.spare[last]
+	w.spare = w.spare[:last]
+	return buf
 }
 
 // took counts n bytes in, and begins to write the block when it is full.
@@ -171,9 +191,8 @@ func (w *Writer) send() {
 	w.cur, w.filled = nil, 0
 }
 
-// settle waits for the oldest write, keeps its error if it is the first, and
-// returns its buffer.
-func (w *Writer) settle() []byte {
+// settle waits for the oldest write, and keeps its error if it is the first.
+func (w *Writer) settle() {
 	b := w.behind[0]
 	copy(w.behind, w.behind[1:])
 	w.behind = w.behind[:len(w.behind)-1]
@@ -182,5 +201,5 @@ func (w *Writer) settle() []byte {
 	if err != nil && w.err == nil {
 		w.err = &StreamError{b.off + int64(n), err}
 	}
-	return b.buf
+	w.spare = append(w.spare, b.buf)
 }

@@ -14,12 +14,15 @@ const (
 	randMixed pattern = "randrw" // 70 % reads
 	seqRead   pattern = "read"   // fio's names
 	seqWrite  pattern = "write"
+	oddRead   pattern = "oddread" // random reads at odd offsets: no block of the device begins there
 )
 
 // readShare is how many percent of a mixed pattern are reads.
 const readShare = 70
 
-func (p pattern) random() bool { return p == randRead || p == randWrite || p == randMixed }
+func (p pattern) random() bool {
+	return p == randRead || p == randWrite || p == randMixed || p == oddRead
+}
 func (p pattern) writes() bool { return p == randWrite || p == randMixed || p == seqWrite }
 
 // A cell is one kind of work: a row of contenders in the report.
@@ -58,7 +61,32 @@ type plan struct {
 	contenders []string // nil: all
 	rounds     int
 	warm, time time.Duration
+	targets    *targetList // of -targets
 	steps      []scaleStep // of -scale, instead of cells
+}
+
+// An entry is a contender on a cell.
+type entry struct {
+	contender string
+	cell      cell
+}
+
+// takesPart reports whether a plan has a contender on a cell.
+func (p plan) takesPart(c contender, on cell) bool {
+	switch {
+	case p.targets != nil:
+		return p.targets.need(entry{c.name, on})
+	case p.contenders == nil:
+		return !c.named && c.can(on)
+	}
+	return contains(p.contenders, c.name) && c.can(on)
+}
+
+// warmUp returns how long the plan has a cell done before it is measured. In any
+// case each operation in flight is done several times: what allocates at first
+// has done so, and the last of 10,000 goroutines has started.
+func (p plan) warmUp(c cell) time.Duration {
+	return p.warm + time.Duration(c.Depth)*50*time.Microsecond
 }
 
 const (
@@ -77,7 +105,7 @@ func quickPlan() plan {
 			{"disk", true, randRead, kib4, 1},
 			{"tmpfs", false, randRead, kib4, 1},
 		},
-		contenders: []string{fioBatch, osFile, future, queue, file, iouringGo, giouringLoop},
+		contenders: []string{fioBatch, osFile, future, queue, queuePulled, file, iouringGo, giouringLoop},
 		rounds:     3,
 		warm:       50 * time.Millisecond,
 		time:       250 * time.Millisecond,

@@ -19,6 +19,8 @@ const (
 	submitEvent  = "asyncfile Submit, eventfd"
 	queue        = "asyncfile Queue"
 	queueEvent   = "asyncfile Queue, eventfd"
+	queuePulled  = "asyncfile Queue, pulled"
+	stream       = "asyncfile Reader, Writer"
 	file         = "asyncfile File"
 	iouringGo    = "iouring-go"
 	futureOne    = "asyncfile future, GOMAXPROCS 1"
@@ -36,7 +38,12 @@ type contender struct {
 	missing func() string       // why it cannot run on this machine, "" if it can
 	run     func(w *work) error // nil where another binary has it
 	named   bool                // it takes part only in plans that name it
+
+	sequential bool // it does sequential patterns only
 }
+
+// can reports whether c knows how to do a cell.
+func (c contender) can(on cell) bool { return !c.sequential || !on.Pattern.random() }
 
 // contenders are in the order of the report.
 func contenders() []contender {
@@ -48,13 +55,15 @@ func contenders() []contender {
 		{name: osFile, about: "a goroutine per operation in flight, each in os.File.ReadAt or WriteAt", run: runOSFile},
 		{name: future, about: "a goroutine per operation in flight, each in f.ReadAt(p, off).Wait()", run: runFuture(asyncfile.WaitGetEvents)},
 		{name: futureEvent, about: "the same with WaitEventFD", run: runFuture(asyncfile.WaitEventFD)},
-		{name: submit, about: "a goroutine per 16 operations in flight, each in f.Submit(16 ops) and WaitAll", run: runSubmit(asyncfile.WaitGetEvents)},
+		{name: submit, about: "a goroutine per 16 operations in flight, each in WaitAll(f.Submit(16 ops)...)", run: runSubmit(asyncfile.WaitGetEvents)},
 		{name: submitEvent, about: "the same with WaitEventFD", run: runSubmit(asyncfile.WaitEventFD)},
-		{name: queue, about: "one goroutine, a Queue", run: runQueue(asyncfile.WaitGetEvents)},
+		{name: queue, about: "one goroutine, a Queue, <-q.C()", run: runQueue(asyncfile.WaitGetEvents)},
 		{name: queueEvent, about: "the same with WaitEventFD", run: runQueue(asyncfile.WaitEventFD)},
+		{name: queuePulled, about: "one goroutine, a Queue, q.Receive", run: runPulled},
 		{name: futureOne, about: "asyncfile future on one processor", run: onOneProcessor(runFuture(asyncfile.WaitGetEvents)), named: true},
 		{name: queueOne, about: "asyncfile Queue on one processor", run: onOneProcessor(runQueue(asyncfile.WaitGetEvents)), named: true},
 		{name: file, about: "a goroutine per operation in flight, each in File.ReadAt or WriteAt", run: runFile},
+		{name: stream, about: "one goroutine, Reader.WriteTo or Writer.ReadFrom with as many blocks in flight, nothing copied", run: runStream, sequential: true},
 		{name: iouringGo, about: "a goroutine per operation in flight, each on its Request.Done()", tag: uringTag, run: runIouringGo, missing: uringMissing},
 		{name: giouringLoop, about: "io_uring, one goroutine, hand-written loop over SQEs and CQEs", tag: uringTag, run: runGiouring, missing: uringMissing},
 		{name: goaioLoop, about: "native AIO, one goroutine, WaitAny", run: runGoaio},
@@ -69,14 +78,6 @@ func contenderNamed(name string) (contender, bool) {
 		}
 	}
 	return contender{}, false
-}
-
-// takesPart reports whether a plan has c.
-func (p plan) takesPart(c contender) bool {
-	if p.contenders == nil {
-		return !c.named
-	}
-	return contains(p.contenders, c.name)
 }
 
 // onOneProcessor shows what a contender's goroutines cost each other by being on
@@ -163,63 +164,16 @@ func submitAndWait(w *work, f *asyncfile.AsyncFile, lanes []*lane) error {
 				ops[i].Kind = asyncfile.OpWrite
 			}
 		}
-		for i, fut := range f.Submit(ops...) {
-			n, err := fut.Wait()
-			if err != nil {
-				return err
-			}
+		futures := f.Submit(ops...)
+		if err := asyncfile.WaitAll(futures...); err != nil {
+			return err
+		}
+		for i, fut := range futures {
+			n, _ := fut.Wait()
 			if err := lanes[i].done(n); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-func runQueue(mode asyncfile.WaitMode) func(w *work) error {
-	return func(w *work) error {
-		f, err := w.open(mode)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		q := asyncfile.NewQueue(w.Cell.Depth)
-		defer q.Close()
-		e := &queueEngine{f: f, q: q, tags: make([]any, w.Cell.Depth)}
-		for i := range e.tags {
-			slot := i
-			e.tags[i] = &slot // a pointer: as an any it needs no memory
-		}
-		return w.loop(e)
-	}
-}
-
-type queueEngine struct {
-	f    *asyncfile.AsyncFile
-	q    *asyncfile.Queue
-	tags []any
-}
-
-func (e *queueEngine) submit(slot int, p []byte, off int64, write bool) error {
-	if write {
-		return e.q.WriteAt(e.f, p, off, e.tags[slot])
-	}
-	return e.q.ReadAt(e.f, p, off, e.tags[slot])
-}
-
-func (e *queueEngine) reap(_ int, ended func(slot, n int) error) error {
-	c := <-e.q.C()
-	for {
-		if c.Err != nil {
-			return c.Err
-		}
-		if err := ended(*c.Tag.(*int), c.N); err != nil {
-			return err
-		}
-		select {
-		case c = <-e.q.C():
-		default:
-			return nil
-		}
-	}
 }

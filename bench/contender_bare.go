@@ -34,7 +34,7 @@ func runBare(w *work) error {
 	err = w.loop(&bareEngine{
 		context: context, fd: int(f.Fd()),
 		iocbs:  make([]aio.IOCB, w.Cell.Depth),
-		events: make([]aio.Event, max(bareReap, w.Cell.Depth/2)),
+		events: make([]aio.Event, max(leastReap, w.Cell.Depth/2)),
 	})
 	context.Destroy()    // waits for what an error left in flight
 	runtime.KeepAlive(w) // the kernel knows the buffers by number only
@@ -61,16 +61,11 @@ func (e *bareEngine) submit(slot int, p []byte, off int64, write bool) error {
 	return nil
 }
 
-// bareReap is how many events a reap takes in any case. Beyond that it takes no
-// more than half of what is in flight, so that the device has the other half to
-// work on meanwhile.
-const bareReap = 16
-
 func (e *bareEngine) reap(left int, ended func(slot, n int) error) error {
 	if err := e.send(); err != nil {
 		return err
 	}
-	n, err := e.context.GetEvents(1, e.events[:max(bareReap, left/2)], time.Second)
+	n, err := e.context.GetEvents(1, e.events[:max(leastReap, left/2)], time.Second)
 	if err != nil && err != syscall.EINTR {
 		return os.NewSyscallError("io_getevents", err)
 	}

@@ -9,12 +9,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"syscall"
@@ -59,13 +59,13 @@ func parseFlags(args []string) (settings, error) {
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.BoolVar(&s.quick, "quick", false, "a first impression, in a minute")
-	flags.BoolVar(&s.targets, "targets", false, "the project's targets P1 to P12, and whether each holds")
+	flags.BoolVar(&s.targets, "targets", false, "the project's targets P1 to P21, and whether each holds")
 	flags.BoolVar(&s.scale, "scale", false, "how cost and throughput grow with files, goroutines, queue depth and Rings, in six minutes")
 	flags.StringVar(&s.dir, "dir", os.TempDir(), "`folder` for the test file: its disk is the one measured")
 	flags.StringVar(&s.out, "out", "results", "`folder` for the tables, the CSV file and the pictures")
 	flags.Int64Var(&s.size, "size", 1024, "size of the test file, in `MiB`")
 	flags.IntVar(&s.rounds, "rounds", 0, "`number` of rounds (default 3, with -targets and -scale 5)")
-	flags.StringVar(&s.only, "only", "", "measure only the cells, or with -scale the rows, whose description matches this `regexp`")
+	flags.StringVar(&s.only, "only", "", "measure only the cells, or with -scale the rows, whose description matches this `regexp`; with -targets the numbers in a list, as in P13,P16")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
@@ -76,8 +76,8 @@ func parseFlags(args []string) (settings, error) {
 		return s, errors.New("-quick, -targets and -scale exclude each other")
 	case s.size < 64:
 		return s, fmt.Errorf("-size %d: use 64 MiB or more", s.size)
-	case s.targets && s.rounds != 0 && s.rounds < 5:
-		return s, fmt.Errorf("-rounds %d: targets take five rounds or more", s.rounds)
+	case s.targets && s.only == "" && s.rounds != 0 && s.rounds < 5:
+		return s, fmt.Errorf("-rounds %d: all targets take five rounds or more, with -only any number", s.rounds)
 	}
 	return s, nil
 }
@@ -95,6 +95,9 @@ func bench(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	if s.targets {
+		runtime.GOMAXPROCS(targetProcs) // children have the same
+	}
 	fmt.Fprintln(os.Stderr, "writing the test files ...")
 	places, err := makePlaces(placesOf(p), s.dir, s.size<<20)
 	if err != nil {
@@ -106,7 +109,7 @@ func bench(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer os.RemoveAll(temp)
-	r, err := newRunner(ctx, places, temp, p.contenders)
+	r, err := newRunner(ctx, places, temp, p)
 	if err != nil {
 		return err
 	}
@@ -116,7 +119,7 @@ func bench(ctx context.Context, args []string, out io.Writer) (err error) {
 	time.Sleep(settle)
 	switch {
 	case s.targets:
-		return s.runTargets(r, places, out)
+		return s.runTargets(r, p, places, out)
 	case s.scale:
 		return s.runScale(r, p, places, out)
 	}
@@ -130,10 +133,11 @@ func (s settings) plan() (plan, error) {
 	case s.quick:
 		p = quickPlan()
 	case s.targets:
-		p = plan{rounds: 5}
-		for _, t := range targetPlans(5) {
-			p.cells = append(p.cells, t.cells...)
+		targets, err := pickTargets(s.only)
+		if err != nil {
+			return p, err
 		}
+		p = targets.plan()
 	case s.scale:
 		steps, err := pickSteps(s.only)
 		if err != nil {
@@ -166,14 +170,13 @@ func placesOf(p plan) map[string]bool {
 	return names
 }
 
-func (s settings) runTargets(r *runner, places []*place, out io.Writer) error {
-	rounds := max(5, s.rounds)
-	claims, err := r.targets(rounds)
+func (s settings) runTargets(r *runner, p plan, places []*place, out io.Writer) error {
+	claims, err := r.targets(p)
 	if err != nil {
 		return err
 	}
 	report := func(w io.Writer) error {
-		writeHead(w, fmt.Sprintf("Targets, medians of %d interleaved rounds", rounds), environment(places), r.skips)
+		writeHead(w, fmt.Sprintf("Targets, medians of %d interleaved rounds", p.rounds), environment(places), r.skips)
 		return writeClaims(w, claims)
 	}
 	return errors.Join(report(out), s.write("targets.md", report),
@@ -224,5 +227,3 @@ func (s settings) write(name string, report func(io.Writer) error) error {
 }
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
-
-func mapKeys(m map[int]bool) iter.Seq[int] { return maps.Keys(m) }

@@ -7,12 +7,13 @@ import (
 
 func TestParseFlags(t *testing.T) {
 	for args, want := range map[string]string{
-		"-quick -targets":    "exclude",
-		"-scale -targets":    "exclude",
-		"-targets -rounds 3": "five rounds",
-		"-size 1":            "64 MiB",
-		"more":               "unexpected",
-		"-quick -rounds 2":   "",
+		"-quick -targets":              "exclude",
+		"-scale -targets":              "exclude",
+		"-targets -rounds 3":           "five rounds",
+		"-targets -rounds 1 -only P13": "",
+		"-size 1":                      "64 MiB",
+		"more":                         "unexpected",
+		"-quick -rounds 2":             "",
 	} {
 		_, err := parseFlags(strings.Fields(args))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -36,12 +37,16 @@ func TestPlan(t *testing.T) {
 			t.Errorf("-only %q is accepted", only)
 		}
 	}
+	for _, only := range []string{"P0", "P13, P16", "P1,", "p2"} {
+		if _, err := (settings{targets: true, only: only}).plan(); err == nil {
+			t.Errorf("-targets -only %q is accepted", only)
+		}
+	}
 }
 
 // Names in plans are names of contenders.
 func TestPlansNameContenders(t *testing.T) {
-	plans := append(targetPlans(5), quickPlan(), fullPlan())
-	for _, p := range plans {
+	for _, p := range []plan{allTargets().plan(), quickPlan(), fullPlan()} {
 		if p.rounds < 3 || p.time <= 0 {
 			t.Errorf("%+v", p)
 		}

@@ -17,6 +17,7 @@ type result struct {
 	Switches       int64   // context switches, voluntary or not
 	Threads        int     // at most
 	Allocs         int64   // -1 where unknown
+	AllocBytes     int64   // on Go's heap; 0 where Allocs is -1
 	P50, P99, P999 time.Duration
 	Max            time.Duration // the longest latency
 	Value          float64       // of a task that measures one number
@@ -34,13 +35,17 @@ func (r result) switchesPerOp() float64 {
 }
 func (r result) allocsPerOp() float64 { return float64(r.Allocs) / float64(r.Ops) }
 
+// allocBytesPerOp is in whole bytes, rounded down as package testing does: what
+// happens to be allocated once in a second is not the operations'.
+func (r result) allocBytesPerOp() float64 { return float64(r.AllocBytes / r.Ops) }
+
 // A usage is what this process has used between two moments.
 type usage struct {
-	Elapsed  time.Duration
-	CPU      time.Duration
-	Switches int64
-	Allocs   int64
-	Threads  int
+	Elapsed            time.Duration
+	CPU                time.Duration
+	Switches           int64
+	Allocs, AllocBytes int64
+	Threads            int
 }
 
 // A meter measures the process that it is part of. Between start and stop it
@@ -48,7 +53,7 @@ type usage struct {
 // goroutines it may take a minute to be given one again.
 type meter struct {
 	status *os.File // /proc/self/status, nil where there is none
-	allocs [2]metrics.Sample
+	allocs [3]metrics.Sample
 	begun  reading
 }
 
@@ -57,19 +62,20 @@ func newMeter() *meter {
 	m.status, _ = os.Open("/proc/self/status")
 	m.allocs[0].Name = "/gc/heap/allocs:objects"
 	m.allocs[1].Name = "/gc/heap/tiny/allocs:objects"
+	m.allocs[2].Name = "/gc/heap/allocs:bytes"
 	return m
 }
 
-func (m *meter) allocated() int64 {
+func (m *meter) allocated() (objects, bytes int64) {
 	metrics.Read(m.allocs[:])
-	return int64(m.allocs[0].Value.Uint64() + m.allocs[1].Value.Uint64())
+	return int64(m.allocs[0].Value.Uint64() + m.allocs[1].Value.Uint64()), int64(m.allocs[2].Value.Uint64())
 }
 
 // A reading is what a process has used until a moment.
 type reading struct {
-	at     time.Time
-	rusage syscall.Rusage
-	allocs int64
+	at            time.Time
+	rusage        syscall.Rusage
+	allocs, bytes int64
 }
 
 // read repeats itself if it was preempted, so that what it returns is all of one
@@ -77,7 +83,7 @@ type reading struct {
 func (m *meter) read() (r reading) {
 	const tries, atOnce = 3, 5 * time.Millisecond
 	for range tries {
-		r.allocs = m.allocated()
+		r.allocs, r.bytes = m.allocated()
 		r.at = time.Now()
 		syscall.Getrusage(syscall.RUSAGE_SELF, &r.rusage)
 		if time.Since(r.at) < atOnce {
@@ -93,10 +99,11 @@ func (m *meter) stop() usage {
 	now, was := m.read(), m.begun
 	cpu := func(r *syscall.Rusage) time.Duration { return time.Duration(r.Utime.Nano() + r.Stime.Nano()) }
 	return usage{
-		Elapsed:  now.at.Sub(was.at),
-		CPU:      cpu(&now.rusage) - cpu(&was.rusage),
-		Switches: int64(now.rusage.Nvcsw + now.rusage.Nivcsw - was.rusage.Nvcsw - was.rusage.Nivcsw),
-		Allocs:   now.allocs - was.allocs,
+		Elapsed:    now.at.Sub(was.at),
+		CPU:        cpu(&now.rusage) - cpu(&was.rusage),
+		Switches:   int64(now.rusage.Nvcsw + now.rusage.Nivcsw - was.rusage.Nvcsw - was.rusage.Nivcsw),
+		Allocs:     now.allocs - was.allocs,
+		AllocBytes: now.bytes - was.bytes,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -132,6 +133,26 @@ func writeRow(b *strings.Builder, name string, by, base, fio map[int]result, not
 		medianRatio(by, fio, result.iops), medianRatio(by, fio, result.cpuPerOp), cellText(note))
 }
 
+// number prints a figure with three digits that count.
+func number(v float64) string {
+	switch a := math.Abs(v); {
+	case math.IsNaN(v):
+		return "-"
+	case a >= 1e4:
+		return fmt.Sprintf("%.0fk", v/1e3)
+	case a >= 100 || v == math.Trunc(v):
+		return fmt.Sprintf("%.0f", v)
+	case a >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+// cellText makes a text fit for a cell of a Markdown table.
+func cellText(s string) string {
+	return strings.NewReplacer("|", "\\|", "\n", " ").Replace(s)
+}
+
 // durationName prints a latency with three digits that count.
 func durationName(d time.Duration) string {
 	switch {
@@ -158,7 +179,7 @@ func failure(runs []run, name string, c cell) string {
 
 // csvHead is the first line of the CSV file, of which every other is one run.
 var csvHead = []string{"round", "contender", "place", "cached", "pattern", "block_bytes", "depth", "ops", "bytes", "seconds",
-	"iops", "bytes_per_second", "p50_ns", "p99_ns", "p999_ns", "max_ns", "cpu_us_per_op", "switches_per_op", "threads", "allocs_per_op", "error"}
+	"iops", "bytes_per_second", "p50_ns", "p99_ns", "p999_ns", "max_ns", "cpu_us_per_op", "switches_per_op", "threads", "allocs_per_op", "alloc_bytes_per_op", "error"}
 
 func writeCSV(out io.Writer, runs []run) error {
 	w := csv.NewWriter(out)
@@ -177,13 +198,13 @@ func csvLine(r run) []string {
 		line = append(line, make([]string, len(csvHead)-len(line)-1)...)
 		return append(line, res.Err)
 	}
-	allocs := ""
+	allocs, bytes := "", ""
 	if res.Allocs >= 0 {
-		allocs = csvFloat(res.allocsPerOp())
+		allocs, bytes = csvFloat(res.allocsPerOp()), csvFloat(res.allocBytesPerOp())
 	}
 	return append(line, strconv.FormatInt(res.Ops, 10), strconv.FormatInt(res.Bytes, 10), csvFloat(res.Seconds),
 		csvFloat(res.iops()), csvFloat(res.rate()), strconv.FormatInt(int64(res.P50), 10), strconv.FormatInt(int64(res.P99), 10), strconv.FormatInt(int64(res.P999), 10), strconv.FormatInt(int64(res.Max), 10),
-		csvFloat(res.cpuPerOp()), csvFloat(res.switchesPerOp()), strconv.Itoa(res.Threads), allocs, "")
+		csvFloat(res.cpuPerOp()), csvFloat(res.switchesPerOp()), strconv.Itoa(res.Threads), allocs, bytes, "")
 }
 
 func csvFloat(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }

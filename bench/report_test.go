@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/csv"
-	"math"
 	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,19 +91,43 @@ func TestWritePlots(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
 	}
+	for _, name := range names {
+		if filepath.Ext(name) == ".svg" {
+			testLegend(t, name)
+		}
+	}
 	if names, err := writePlots(t.TempDir(), runs[:9]); names != nil || err != nil { // one depth: no line
 		t.Errorf("writePlots of one depth = %v, %v", names, err)
+	}
+}
+
+// testLegend checks that the names of the contenders begin to the right of the
+// deepest depth's label, and so of all lines, and are on the picture.
+func testLegend(t *testing.T, name string) {
+	svg, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const width = 9 * 72
+	at := map[string]float64{}
+	for _, m := range regexp.MustCompile(`(?s)<text x="([^"]+)".*?>([^<]*)</text>`).FindAllStringSubmatch(string(svg), -1) {
+		at[m[2]], _ = strconv.ParseFloat(m[1], 64)
+	}
+	for _, who := range []string{osFile, future} {
+		if x := at[who]; at["4"] == 0 || x <= at["4"] || x > width-5*float64(len(who)) {
+			t.Errorf("%s: %q is at %v, depth 4 at %v, the edge at %d", name, who, x, at["4"], width)
+		}
 	}
 }
 
 func TestWriteClaims(t *testing.T) {
 	var b strings.Builder
 	err := writeClaims(&b, sorted([]claim{
-		{id: "P10", text: "ten", limit: 0, values: []float64{0}},
-		{id: "P2", text: "two", limit: 1.15, values: []float64{1.2, 1.1, 1.3}, have: "6 / 5"},
-		{id: "P2", text: "to know", limit: math.NaN(), values: []float64{1.1}},
-		{id: "P1", text: "one", limit: 1, atLeast: true, values: []float64{0.9, 1.5, 1}},
-		{id: "P5", text: "five", limit: 0.4, missing: "io_uring: refused"},
+		{id: "P10", text: "ten", values: []float64{0}},
+		{id: "P2", text: "two", bound: atMost(1.15), values: []float64{1.2, 1.1, 1.3}, have: "6 / 5"},
+		{id: "P2", text: "to know", bound: unbound(), values: []float64{1.1}},
+		{id: "P1", text: "one", bound: atLeast(1), values: []float64{0.9, 1.5, 1}},
+		{id: "P5", text: "five", bound: atMost(0.4), missing: "io_uring: refused"},
 	}))
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -37,20 +38,20 @@ type run struct {
 
 // newRunner finds out which of the contenders can run, and builds the binaries
 // that some of them need.
-func newRunner(ctx context.Context, places []*place, temp string, wanted []string) (*runner, error) {
+func newRunner(ctx context.Context, places []*place, temp string, p plan) (*runner, error) {
 	r := &runner{ctx: ctx, places: map[string]*place{}, tagged: map[string]string{}, skips: map[string]string{}}
 	var err error
 	if r.self, err = os.Executable(); err != nil {
 		return nil, err
 	}
-	for _, p := range places {
-		r.places[p.name] = p
-		if p.missing != "" {
-			r.skips[p.name] = p.missing
+	for _, at := range places {
+		r.places[at.name] = at
+		if at.missing != "" {
+			r.skips[at.name] = at.missing
 		}
 	}
 	for _, c := range contenders() {
-		if wanted != nil && !contains(wanted, c.name) {
+		if p.contenders != nil && !contains(p.contenders, c.name) {
 			continue
 		}
 		if c.missing != nil {
@@ -96,7 +97,7 @@ func (r *runner) do(p plan) error {
 			continue
 		}
 		for _, c := range contenders() {
-			if r.skips[c.name] == "" && p.takesPart(c) {
+			if r.skips[c.name] == "" && p.takesPart(c, cell) {
 				steps = append(steps, step{c, cell})
 			}
 		}
@@ -138,7 +139,7 @@ func newBar(steps int) *progressbar.ProgressBar {
 // one measures one contender on one cell.
 func (r *runner) one(c contender, cell cell, p plan) result {
 	place := r.places[cell.Place]
-	j := job{Contender: c.name, Cell: cell, File: place.file, Size: place.size, Warm: p.warm, Time: p.time}
+	j := job{Contender: c.name, Cell: cell, File: place.file, Size: place.size, Warm: p.warmUp(cell), Time: p.time}
 	if cell.Cached {
 		j.Size = min(j.Size, cachedSize)
 	}
@@ -182,6 +183,7 @@ func (r *runner) child(tag string, j job) result {
 const jobVariable = "ASYNCFILE_BENCH_JOB"
 
 func childCommand(ctx context.Context, binary string, j job) (*exec.Cmd, error) {
+	j.Procs = runtime.GOMAXPROCS(0)
 	text, err := json.Marshal(j)
 	if err != nil {
 		return nil, err
@@ -196,6 +198,9 @@ func runChild(text string, out io.Writer) error {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		return err
+	}
+	if j.Procs > 0 {
+		runtime.GOMAXPROCS(j.Procs)
 	}
 	do := j.do
 	if j.Task != "" {

@@ -23,6 +23,7 @@ type job struct {
 	Shape     shape // of the task "scale"
 	File      string
 	Size      int64 // bytes of File to work on
+	Procs     int   // GOMAXPROCS; 0: as it is
 	Warm      time.Duration
 	Time      time.Duration
 }
@@ -121,11 +122,14 @@ func (w *work) more() bool {
 func (l *lane) next() (off int64, write bool) {
 	c := &l.w.Cell
 	blocks := l.w.Size / int64(c.Block)
-	if c.Pattern.random() {
+	switch {
+	case c.Pattern == oddRead:
+		off = int64(l.rnd.Uint64()%uint64(l.w.Size-int64(c.Block))) | 1
+	case c.Pattern.random():
 		r := l.rnd.Uint64()
 		off = int64(r>>8%uint64(blocks)) * int64(c.Block)
 		write = c.Pattern == randWrite || c.Pattern == randMixed && r&0xff >= readShare*256/100
-	} else {
+	default:
 		off = (l.w.cursor.Add(1) - 1) % blocks * int64(c.Block)
 		write = c.Pattern == seqWrite
 	}
@@ -219,6 +223,11 @@ type engine interface {
 	reap(left int, ended func(slot, n int) error) error
 }
 
+// leastReap is how many operations a hand-written loop reaps in any case. Beyond
+// that it takes no more than half of what is in flight, so that the device has the
+// other half to work on meanwhile.
+const leastReap = 16
+
 // loop does the work from a single goroutine: fill the queue, reap, refill.
 func (w *work) loop(e engine) error {
 	for _, l := range w.lanes {
@@ -304,7 +313,7 @@ func (j job) do() (result, error) {
 func (w *work) result() (result, error) {
 	r := result{
 		Seconds: w.usage.Elapsed.Seconds(), CPU: w.usage.CPU.Seconds(),
-		Switches: w.usage.Switches, Allocs: w.usage.Allocs, Threads: w.usage.Threads,
+		Switches: w.usage.Switches, Allocs: w.usage.Allocs, AllocBytes: w.usage.AllocBytes, Threads: w.usage.Threads,
 		Notes: w.notes,
 	}
 	for _, l := range w.lanes {

@@ -42,6 +42,19 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// Reads at odd offsets are inside the file, and odd.
+func TestNextOdd(t *testing.T) {
+	for _, size := range []int64{4101, 4102, 8192, 1 << 20} {
+		w := newWork(job{Size: size, Cell: cell{Pattern: oddRead, Block: 4100, Depth: 1}})
+		for range 1000 {
+			off, write := w.lanes[0].next()
+			if off%2 != 1 || off < 0 || off+4100 > size || write {
+				t.Fatalf("offset %d in a file of %d bytes, write %v", off, size, write)
+			}
+		}
+	}
+}
+
 func TestDoneCountsOnlyWhatIsMeasured(t *testing.T) {
 	w := newWork(job{Size: 1 << 20, Cell: cell{Pattern: randRead, Block: kib4, Depth: 1}})
 	l := w.lanes[0]
@@ -72,16 +85,21 @@ func TestContenders(t *testing.T) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
-			cell := cell{"here", true, randMixed, kib4, 20}
-			r := asChild(t, job{Contender: c.name, Cell: cell, File: name, Size: 1 << 20, Time: 20 * time.Millisecond})
-			if c.name == goaioLoop && !r.ok() {
-				t.Skip("goaio:", r.Err)
-			}
-			if c.name == bareLoop && !r.ok() && bareMissing() != "" {
-				t.Skip(bareMissing())
-			}
-			if !r.ok() || r.Ops == 0 || r.Bytes != r.Ops*kib4 || r.Seconds <= 0 || r.P50 <= 0 || r.P50 > r.P999 {
-				t.Errorf("result = %+v", r)
+			for _, pat := range []pattern{randMixed, seqRead, seqWrite} {
+				on := cell{"here", true, pat, kib4, 20}
+				if !c.can(on) {
+					continue
+				}
+				r := asChild(t, job{Contender: c.name, Cell: on, File: name, Size: 1 << 20, Time: 20 * time.Millisecond})
+				if c.name == goaioLoop && !r.ok() {
+					t.Skip("goaio:", r.Err)
+				}
+				if c.name == bareLoop && !r.ok() && bareMissing() != "" {
+					t.Skip(bareMissing())
+				}
+				if !r.ok() || r.Ops == 0 || r.Bytes != r.Ops*kib4 || r.Seconds <= 0 || r.P50 <= 0 || r.P50 > r.P999 {
+					t.Errorf("%v: result = %+v", on, r)
+				}
 			}
 		})
 	}

@@ -1,5 +1,5 @@
 /*
-The protocol of a Ring (lane.go, submit.go, reap.go, completer.go, watchdog.go, and
+The protocol of a Ring (completer.go; in internal/ring lane.go, submit.go, reap.go, seat.go, watchdog.go, and
 of ring.go acquire and Close), for Spin. docs/ring.sh runs it.
 
 What is done with Ring.mu held is one step; what is done without it is interleaved

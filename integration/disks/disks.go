@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -66,20 +67,18 @@ func (fs FS) Mount(t testing.TB) string {
 		t.Fatal(err)
 	}
 	if fs.Mkfs == nil {
-		fs.mountOn(t, target, "-t", fs.Name, "-o", fmt.Sprintf("size=%d", fs.Size), fs.Name)
+		if _, err := fs.mountOn(t, target, "-t", fs.Name, "-o", fmt.Sprintf("size=%d", fs.Size), fs.Name); err != nil {
+			Unable(t, "%v", err)
+		}
 		return target
 	}
-	device := fs.attach(t)
+	device, detach := fs.attach(t)
 	// With its last user, which the mount is from here on, the device goes.
-	defer detach(t, device)
-	if out, err := exec.Command(fs.Mkfs[0], append(fs.Mkfs[1:len(fs.Mkfs):len(fs.Mkfs)], device)...).CombinedOutput(); err != nil {
-		Unable(t, "%s: %v: %s", fs.Mkfs[0], err, out)
+	defer detach()
+	fs.Format(t, device)
+	if _, err := fs.mountDevice(t, device, target); err != nil {
+		Unable(t, "%v", err)
 	}
-	options := []string{device}
-	if fs.Options != "" {
-		options = []string{"-o", fs.Options, device}
-	}
-	fs.mountOn(t, target, options...)
 	if fs.Name != "overlay" {
 		return target
 	}
@@ -89,30 +88,51 @@ func (fs FS) Mount(t testing.TB) string {
 		}
 	}
 	merged := filepath.Join(target, "merged")
-	fs.mountOn(t, merged, "-t", "overlay", "-o", fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", target), "overlay")
+	layers := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", target)
+	if _, err := fs.mountOn(t, merged, "-t", "overlay", "-o", layers, "overlay"); err != nil {
+		Unable(t, "%v", err)
+	}
 	return merged
+}
+
+// Format makes the file system on a device.
+func (fs FS) Format(t testing.TB, device string) {
+	t.Helper()
+	if out, err := exec.Command(fs.Mkfs[0], append(fs.Mkfs[1:len(fs.Mkfs):len(fs.Mkfs)], device)...).CombinedOutput(); err != nil {
+		Unable(t, "%s: %v: %s", fs.Mkfs[0], err, out)
+	}
+}
+
+// MountDevice mounts the file system that Format has made on a device, until
+// unmount is called or the test ends.
+func (fs FS) MountDevice(t testing.TB, device string) (dir string, unmount func(), err error) {
+	t.Helper()
+	target := filepath.Join(t.TempDir(), fs.Name)
+	if err := os.Mkdir(target, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	unmount, err = fs.mountDevice(t, device, target)
+	return target, unmount, err
+}
+
+func (fs FS) mountDevice(t testing.TB, device, target string) (unmount func(), err error) {
+	t.Helper()
+	if fs.Options != "" {
+		return fs.mountOn(t, target, "-o", fs.Options, device)
+	}
+	return fs.mountOn(t, target, device)
 }
 
 // Loop makes a loop device of fs.Size bytes and returns its name.
 func (fs FS) Loop(t testing.TB) string {
 	t.Helper()
 	NeedsRoot(t)
-	device := fs.attach(t)
-	t.Cleanup(func() { detach(t, device) })
-	return device
-}
-
-// LoopOn makes a loop device on an image and returns its name.
-func (fs FS) LoopOn(t testing.TB, image string) string {
-	t.Helper()
-	NeedsRoot(t)
-	device := fs.attachOn(t, image)
-	t.Cleanup(func() { detach(t, device) })
+	device, _ := fs.attach(t)
 	return device
 }
 
 // attach makes a loop device on an image that is gone with it.
-func (fs FS) attach(t testing.TB) string {
+func (fs FS) attach(t testing.TB) (device string, detach func()) {
 	t.Helper()
 	dir := fs.Images
 	if dir == "" {
@@ -133,40 +153,53 @@ func (fs FS) attach(t testing.TB) string {
 	if err := image.Truncate(fs.Size); err != nil {
 		t.Fatal(err)
 	}
-	return fs.attachOn(t, image.Name())
+	return Attach(t, image.Name(), "--sector-size", fmt.Sprint(max(fs.Sector, 512)))
 }
 
-func (fs FS) attachOn(t testing.TB, image string) string {
+// detached is what becomes of a loop device that is still on its image when the
+// test is over. The image's file system may have been unmounted by then: the kernel
+// names the image as of there.
+const detached = `await; case $(cat "$0/loop/backing_file") in "$1"*|"/${1##*/}") losetup --detach "/dev/${0##*/}"; esac`
+
+// Attach makes a loop device on an image, with further options of losetup(8), until
+// detach is called or the test ends.
+func Attach(t testing.TB, image string, options ...string) (device string, detach func()) {
 	t.Helper()
-	out, err := exec.Command("losetup", "--find", "--show", "--sector-size", fmt.Sprint(max(fs.Sector, 512)), image).CombinedOutput()
+	NeedsRoot(t)
+	out, err := exec.Command("losetup", append(options, "--find", "--show", image)...).CombinedOutput()
 	if err != nil {
-		Unable(t, "%s: losetup: %v: %s", fs.Name, err, out)
+		Unable(t, "losetup on %s: %v: %s", image, err, out)
 	}
-	return strings.TrimSpace(string(out))
+	device = strings.TrimSpace(string(out))
+	over := Guard(t, detached, filepath.Join("/sys/block", filepath.Base(device)), image)
+	detach = sync.OnceFunc(func() {
+		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil {
+			t.Errorf("losetup --detach %s: %v: %s", device, err, out)
+		}
+		over()
+	})
+	t.Cleanup(detach)
+	return device, detach
 }
 
-func detach(t testing.TB, device string) {
-	t.Helper()
-	if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil {
-		t.Errorf("losetup --detach %s: %v: %s", device, err, out)
-	}
-}
-
-// unmount is what becomes of a file system that is still mounted when its test
+// cleared is what becomes of a file system that is still mounted when its test
 // is over, because that was killed.
-const unmount = `cat; if mountpoint -q "$0"; then fsfreeze --unfreeze "$0"; umount --lazy "$0"; fi`
+const cleared = `await; if mountpoint -q "$0"; then fsfreeze --unfreeze "$0"; umount --lazy "$0"; fi`
 
-// mountOn runs mount with args and target, and umount at the end.
-func (fs FS) mountOn(t testing.TB, target string, args ...string) {
+// mountOn runs mount with args and target, and umount when it is called or at the
+// end.
+func (fs FS) mountOn(t testing.TB, target string, args ...string) (unmount func(), err error) {
 	t.Helper()
-	over := guard(t, unmount, target)
+	over := Guard(t, cleared, target)
 	if out, err := exec.Command("mount", append(args, target)...).CombinedOutput(); err != nil {
-		Unable(t, "mount of %s: %v: %s", fs.Name, err, out)
+		return nil, fmt.Errorf("mount of %s: %w: %s", fs.Name, err, out)
 	}
-	t.Cleanup(func() {
+	unmount = sync.OnceFunc(func() {
 		if out, err := exec.Command("umount", target).CombinedOutput(); err != nil {
 			t.Errorf("umount %s: %v: %s", target, err, out)
 		}
 		over()
 	})
+	t.Cleanup(unmount)
+	return unmount, nil
 }

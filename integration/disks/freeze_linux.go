@@ -23,7 +23,7 @@ func Freeze(t testing.TB, dir string) (thaw func()) {
 	if _, err := exec.LookPath("fsfreeze"); err != nil {
 		Unable(t, "%v", err)
 	}
-	thaw = guard(t, `timeout `+frozenAtMost+` cat; mountpoint -q "$0" && fsfreeze --unfreeze "$0"`, dir)
+	thaw = Guard(t, `timeout `+frozenAtMost+` cat; mountpoint -q "$0" && fsfreeze --unfreeze "$0"`, dir)
 	if out, err := exec.Command("fsfreeze", "--freeze", dir).CombinedOutput(); err != nil {
 		Unable(t, "fsfreeze %s: %v: %s", dir, err, out)
 	}
@@ -58,6 +58,28 @@ func SetQueue(t testing.TB, dir, attribute, value string) {
 	t.Cleanup(func() { os.WriteFile(name, before, 0) })
 }
 
+// Throttle has a device take so many reads and writes a second of a process that
+// writes its id to the file procs, until the test ends: blkio of cgroup v1.
+func Throttle(t testing.TB, device string, perSecond int) (procs string) {
+	t.Helper()
+	group, err := os.MkdirTemp("/sys/fs/cgroup/blkio", "asyncfile-")
+	if err != nil {
+		Unable(t, "no blkio of cgroup v1: %v", err)
+	}
+	Guard(t, `await; rmdir "$0"`, group)
+	var st syscall.Stat_t
+	if err := syscall.Stat(device, &st); err != nil {
+		t.Fatal(err)
+	}
+	limit := fmt.Appendf(nil, "%s %d", numbers(st.Rdev), perSecond)
+	for _, name := range []string{"read", "write"} {
+		if err := os.WriteFile(filepath.Join(group, "blkio.throttle."+name+"_iops_device"), limit, 0); err != nil {
+			Unable(t, "%v", err)
+		}
+	}
+	return filepath.Join(group, "cgroup.procs")
+}
+
 // Remount unmounts the file system that is mounted on dir and mounts it again:
 // the kernel then knows nothing of its files.
 func Remount(t testing.TB, dir string) {
@@ -85,5 +107,10 @@ func device(t testing.TB, dir string) string {
 	if err := syscall.Stat(dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%d:%d", st.Dev>>8&0xfff, st.Dev&0xff|st.Dev>>12&^0xff)
+	return numbers(st.Dev)
+}
+
+// numbers returns the major and the minor number in dev_t.
+func numbers(dev uint64) string {
+	return fmt.Sprintf("%d:%d", dev>>8&0xfff, dev&0xff|dev>>12&^0xff)
 }

@@ -4,4 +4,4 @@ package disks
 
 import "testing"
 
-func guard(t testing.TB, script string, args ...string) (undo func()) { panic("not reached") }
+func Guard(t testing.TB, script string, args ...string) (undo func()) { panic("not reached") }

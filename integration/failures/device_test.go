@@ -33,7 +33,7 @@ func badDevice(t *testing.T) string {
 	if err := os.Truncate(image, deviceSize); err != nil {
 		t.Fatal(err)
 	}
-	device := disks.FS{Name: "device"}.LoopOn(t, image)
+	device, _ := disks.Attach(t, image)
 	// A loop device takes a short write for a whole one. So no request may be half
 	// good.
 	limit := filepath.Join("/sys/block", filepath.Base(device), "queue/max_sectors_kb")
@@ -51,14 +51,7 @@ func badDevice(t *testing.T) string {
 // TestDeviceFails writes to a device across where it begins to fail.
 func TestDeviceFails(t *testing.T) {
 	name := badDevice(t)
-	for _, ring := range []struct {
-		name string
-		opts []asyncfile.Option
-	}{
-		{"AIO", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendAIO)}},
-		{"AIO with an eventfd", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendAIO), asyncfile.WithWaitMode(asyncfile.WaitEventFD)}},
-		{"the pool", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendPool)}},
-	} {
+	for _, ring := range ringKinds {
 		on, err := asyncfile.NewRing(ring.opts...)
 		if err != nil {
 			t.Fatal(err)
@@ -133,12 +126,11 @@ func TestDeviceReadFails(t *testing.T) {
 	if _, err := os.Stat("/dev/shm"); err != nil {
 		disks.Unable(t, "%v", err)
 	}
-	fs := disks.FS{Name: "device", Size: deviceSize}
 	image := filepath.Join(disks.FS{Name: "tmpfs", Size: 2 * deviceSize}.Mount(t), "image")
 	if err := os.WriteFile(image, stretch(0, deviceSize, old), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	name := fs.LoopOn(t, image)
+	name, _ := disks.Attach(t, image)
 	if err := os.Truncate(image, goodSize); err != nil { // under the device
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 type shortage struct {
 	room  int64                          // bytes that fit, about
 	vague bool                           // how many differs from time to time
+	only  func(tr *trial) bool           // what is tried; everything if nil
 	arm   func(t *testing.T, dir string) // makes it so
 	heal  func(t *testing.T, dir string) // lets writes succeed again
 	twin  [2]string                      // folders: of os.File, and of the subject
@@ -135,18 +136,20 @@ func random(t *testing.T) (*rand.Rand, uint64) {
 	return rand.New(rand.NewPCG(seed, 0)), seed
 }
 
+// ringKinds are the Rings on which files are tried.
+var ringKinds = []struct {
+	name string
+	opts []asyncfile.Option
+}{
+	{"AIO", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendAIO)}},
+	{"AIO with an eventfd", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendAIO), asyncfile.WithWaitMode(asyncfile.WaitEventFD)}},
+	{"the pool", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendPool)}},
+}
+
 // compare tries every route on every kind of Ring, with sizes drawn at random.
 func compare(t *testing.T, s *shortage) {
-	rings := []struct {
-		name string
-		opts []asyncfile.Option
-	}{
-		{"AIO", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendAIO)}},
-		{"AIO with an eventfd", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendAIO), asyncfile.WithWaitMode(asyncfile.WaitEventFD)}},
-		{"the pool", []asyncfile.Option{asyncfile.WithBackend(asyncfile.BackendPool)}},
-	}
 	r, seed := random(t)
-	for _, ring := range rings {
+	for _, ring := range ringKinds {
 		on, err := asyncfile.NewRing(ring.opts...)
 		if err != nil {
 			t.Fatal(err)
@@ -164,6 +167,9 @@ func compare(t *testing.T, s *shortage) {
 					if tr.off = 1 << 30; tr.appends() {
 						tr.off = tr.size
 					}
+				}
+				if s.only != nil && !s.only(tr) {
+					continue
 				}
 				s.try(t, tr, func(t *testing.T, name string, tr *trial) *subject { return open(t, name, tr, on) })
 			}
@@ -256,12 +262,17 @@ func empty(t *testing.T, dir string) {
 // blocks of what was removed.
 func flush(t *testing.T, dir string) {
 	t.Helper()
+	if err := syncfs(t, dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func syncfs(t *testing.T, dir string) error {
+	t.Helper()
 	d, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		t.Fatal(err)
-	}
+	return unix.Syncfs(int(d.Fd()))
 }

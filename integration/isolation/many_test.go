@@ -5,16 +5,16 @@ import (
 	"testing"
 
 	"github.com/seed-39be8cca/asyncfile"
-	"github.com/seed-39be8cca/asyncfile/integration/disks"
+	"github.com/seed-39be8cca/asyncfile/integration/disk"
 )
 
 // TestManyHungServers has more file systems hang than a Ring has workers, each
 // under a load. The one that does not goes on.
 func TestManyHungServers(t *testing.T) {
 	const count, writes = 20, 4 // fewer together than the queue has places
-	var servers []*disks.Server
+	var servers []*disk.Files
 	for range count {
-		servers = append(servers, disks.NewServer(t))
+		servers = append(servers, disk.NewFiles(t))
 	}
 	b := kinds[0].Mount(t)
 	for _, mode := range []struct {
@@ -167,7 +167,7 @@ func TestCloseWaits(t *testing.T) {
 // TestFewWorkers has a Ring of few workers and places hang, and expects one more
 // file system to go on all the same.
 func TestFewWorkers(t *testing.T) {
-	server := disks.NewServer(t)
+	server := disk.NewFiles(t)
 	w := &world{a: server.Dir, b: kinds[0].Mount(t), server: server}
 	for workers := 1; workers <= 3; workers++ {
 		for _, mode := range []struct {

@@ -4,12 +4,12 @@ import (
 	"testing"
 
 	"github.com/seed-39be8cca/asyncfile"
-	"github.com/seed-39be8cca/asyncfile/integration/disks"
+	"github.com/seed-39be8cca/asyncfile/integration/disk"
 )
 
 // TestHungServer has loads on a file system whose server does not answer.
 func TestHungServer(t *testing.T) {
-	server := disks.NewServer(t)
+	server := disk.NewFiles(t)
 	w := &world{a: server.Dir, b: kinds[0].Mount(t), server: server}
 	for _, l := range loads {
 		t.Run(l.name, func(t *testing.T) {
@@ -25,7 +25,7 @@ func TestHungServer(t *testing.T) {
 // has to know, while a write to that file completes. Neither the caller of Append
 // nor who takes the completion may wait for the server.
 func TestHungSize(t *testing.T) {
-	server := disks.NewServer(t)
+	server := disk.NewFiles(t)
 	w := &world{b: kinds[0].Mount(t)}
 	for _, opts := range [][]asyncfile.Option{direct, with(direct, pool), buffered, with(buffered, aio)} {
 		fa, fb := newFile(t, server.Dir, 0, opts...), newFile(t, w.b, 0, opts...)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile"
+	"github.com/seed-39be8cca/asyncfile/integration/disk"
 	"github.com/seed-39be8cca/asyncfile/integration/disks"
 )
 
@@ -28,7 +29,7 @@ var kinds = []disks.FS{
 // device is an image in, or its server.
 type world struct {
 	a, b, beneath string
-	server        *disks.Server
+	server        *disk.Files
 }
 
 // each runs test on every kind of file system.

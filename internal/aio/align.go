@@ -34,6 +34,23 @@ func AlignedSlice(size, align int) []byte {
 	return p[skip : skip+size : skip+size]
 }
 
+// HugePage is the size of a huge page where a page is 4 KiB. With pages of another
+// size the memory is aligned for nothing.
+const HugePage = 2 << 20
+
+// HugeSlice allocates size bytes that start at a multiple of HugePage, and asks for
+// huge pages beneath them. io_submit looks up each page of a buffer, and a device
+// is told of each run of them that is contiguous: of a MiB, one in place of 256.
+//
+// The kernel gives huge pages to memory that is touched for the first time. So it
+// matters that the allocator takes as much memory from the system, and does not clear it.
+func HugeSlice(size int) []byte {
+	whole := (size + HugePage - 1) / HugePage * HugePage
+	p := AlignedSlice(whole, HugePage)
+	adviseHuge(p)
+	return p[:size:size]
+}
+
 // Bytes returns the n bytes that begin at first, which is the first of at least so
 // many of one allocation. A pointer can be kept where a slice would have to be
 // allocated.

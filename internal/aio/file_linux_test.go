@@ -26,7 +26,15 @@ func TestBadFD(t *testing.T) {
 		"StatusFlags": func() (any, error) { return StatusFlags(-1) },
 		"SetDirect":   func() (any, error) { return 0, SetDirect(-1, true) },
 		"Flush":       func() (any, error) { return 0, Flush(-1, 0, 1) },
-		"WriteBack":   func() (any, error) { return 0, WriteBack(-1, 0, 1) },
+		"PunchHole":   func() (any, error) { return 0, PunchHole(-1, 0, 1) },
+		"ZeroRange":   func() (any, error) { return 0, ZeroRange(-1, 0, 1) },
+		"Prefetch":    func() (any, error) { return 0, Prefetch(-1, 0, 1) },
+		"TryLock":     func() (any, error) { return 0, TryLock(-1) },
+		"NextData": func() (any, error) {
+			from, to, err := NextData(-1, 0)
+			return int(from | to), err
+		},
+		"WriteBack": func() (any, error) { return 0, WriteBack(-1, 0, 1) },
 		"Unwritten": func() (any, error) {
 			unwritten, err := Unwritten(-1, 0)
 			return map[bool]int{true: 1}[unwritten], err

@@ -4,6 +4,7 @@ package aio
 
 import (
 	"math"
+	"os"
 	"syscall"
 )
 
@@ -106,3 +107,26 @@ func WriteBack(int, int64, int64) error { return errUnsupported }
 
 // Uncache does nothing.
 func Uncache(int, int64, int64) {}
+
+func adviseHuge([]byte) {}
+
+// PunchHole returns ENOSYS.
+func PunchHole(int, int64, int64) error { return errUnsupported }
+
+// ZeroRange returns ENOSYS.
+func ZeroRange(int, int64, int64) error { return errUnsupported }
+
+// NextData returns ENOSYS.
+func NextData(int, int64) (from, to int64, err error) { return 0, 0, errUnsupported }
+
+// MaxPrefetch is how much one Prefetch would read.
+const MaxPrefetch = 128 << 10
+
+// Prefetch returns ENOSYS.
+func Prefetch(int, int64, int64) error { return errUnsupported }
+
+// TryLock returns ENOSYS.
+func TryLock(int) error { return errUnsupported }
+
+// Owner reports false.
+func Owner(os.FileInfo) (uid, gid int, ok bool) { return 0, 0, false }

@@ -11,6 +11,7 @@ func TestUnsupported(t *testing.T) {
 	errOf := func(_ any, err error) error { return err }
 	var e EventFD
 	_, _, limits := Limits()
+	_, _, data := NextData(0, 0)
 	for name, err := range map[string]error{
 		"Setup":          errOf(Setup(1)),
 		"NewEventFD":     errOf(NewEventFD()),
@@ -29,6 +30,11 @@ func TestUnsupported(t *testing.T) {
 		"Flush":          Flush(0, 0, 1),
 		"WriteBack":      WriteBack(0, 0, 1),
 		"Size":           errOf(Size(0)),
+		"PunchHole":      PunchHole(0, 0, 1),
+		"ZeroRange":      ZeroRange(0, 0, 1),
+		"NextData":       data,
+		"Prefetch":       Prefetch(0, 0, 1),
+		"TryLock":        TryLock(0),
 	} {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s returns %v, want errors.ErrUnsupported", name, err)

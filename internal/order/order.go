@@ -36,8 +36,8 @@
 // they are to land in the order of the calls.
 //
 // alone: an Exclusive changes the size of the file, or what is allocated to it.
-// Truncate and fallocate hold the inode lock while they wait for the direct I/O
-// in flight, and io_submit waits for that lock. In the sequence they wait where
+// Truncate and fallocate, to punch a hole as well, hold the inode lock while they wait
+// for the direct I/O in flight, and io_submit waits for that lock. In the sequence they wait where
 // nobody blocks. One kind of Exclusive is ahead of direct writes beyond the end of
 // a file on ext4, and extends it. Such a write would block its io_submit until
 // the data is on disk, and with it every other io_submit on the file

@@ -1,4 +1,4 @@
-package asyncfile
+package ring
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ import (
 //
 //	free ──reapReady──▶ free    look at the mapped ring, mu held: no wait, no system call
 //	free ──reap───────▶ taken   by a goroutine that waits in io_getevents:
-//	                            the completer, or one that waits for an operation (lend)
+//	                            the completer, or one that waits for an operation (Lend)
 //	taken ──its events─▶ free   before it ends or sends anything
 //
 // A goroutine that comes to wait for an operation takes the token if it is free,
@@ -30,10 +30,11 @@ import (
 // time, if they are there, however little is in flight.
 const minPull = 16
 
-// A patience is for how many events to wait, how long, and how many to take.
-type patience struct {
-	min, max int
-	timeout  time.Duration
+// A Patience is for how many events to wait, how long, and how many to take.
+type Patience struct {
+	Min, Max int
+	Timeout  time.Duration
+	Watch    bool // it is short, and who comes meanwhile leaves all to its end: a batch gathers
 }
 
 // awaited returns how many events are to come: a wait for them ends. While
@@ -56,17 +57,17 @@ func (r *Ring) wanted() bool {
 // rouse sees to it that what is urgent is sent, and what is wanted is reaped,
 // without the caller. Called with mu held.
 func (r *Ring) rouse() {
-	c := &r.completer
+	c := &r.seat
 	switch c.state {
-	case parked:
+	case Parked:
 		if r.due() {
 			c.unpark()
 		} else if !r.token && r.inFlight > 0 {
 			r.watchdog.watch() // nobody asks, and nobody reaps any more
 		}
-	case waiting:
+	case Waiting:
 		for _, l := range r.lanes {
-			if l.urgent && l.sendable(all) != nothing {
+			if l.urgent && l.sendable(All) != Nothing {
 				l.spawn()
 			}
 		}
@@ -79,7 +80,7 @@ func (r *Ring) due() bool {
 		return false
 	}
 	for _, l := range r.lanes {
-		if l.urgent && (l.sendable(all) != nothing || r.stalled && r.inFlight == r.entering && l.pending() > 0) {
+		if l.urgent && (l.sendable(All) != Nothing || r.stalled && r.inFlight == r.entering && l.pending() > 0) {
 			return true
 		}
 	}
@@ -95,8 +96,9 @@ func (r *Ring) urge() {
 	r.rouse()
 }
 
-// ask implements carrier.
-func (l *lane) ask() {
+// Ask has what is pending sent, and what is in flight reaped, without the caller's
+// help, if that is counted.
+func (l *Lane) Ask() {
 	r := l.ring
 	r.mu.Lock()
 	l.urgent = l.pending() > 0
@@ -104,52 +106,53 @@ func (l *lane) ask() {
 	r.mu.Unlock()
 }
 
-// count implements carrier.
-func (l *lane) count(more int64) { l.ring.asks.Add(more) }
+// Count says that so many more goals are waited for without help.
+func (r *Ring) Count(more int64) { r.asks.Add(more) }
 
-// lend implements carrier. It may sleep in io_submit, but only for the device that
-// f waits for.
-func (l *lane) lend(f *Future, several int) {
-	may := reads // all else may sleep longer than f takes
-	if f.writes {
-		may = all
-	}
-	l.ring.lend(&lending{until: f, lanes: l.alone[:], may: may, several: several, yield: true})
+// Lend does the work of the lane's Ring as long as that brings the calling goroutine
+// nearer to its goal, which is the first of several. It may sleep in io_submit, but only for
+// the lane's device: for reads, unless it may send all, since what is no read may sleep
+// longer than those take.
+func (l *Lane) Lend(until Goal, may Load, several int) {
+	l.ring.Lend(&Lending{Until: until, Lanes: l.alone[:], May: may, Several: several, Yield: true})
 }
 
-// A lending is how a goroutine that is going to wait lends itself to a Ring.
-type lending struct {
-	until   goal
-	lanes   []*lane       // whose pending requests it sends
-	may     load          // of these; if it pulls, others send the rest
-	several int           // for so many events it waits at a time, if nobody else waits
-	yield   bool          // it leaves all to the completer where that is about to look anyway
-	pull    bool          // it takes a share of the events at a time
-	stay    time.Duration // for no longer than this, if it pulls
-	poll    bool          // it does not wait, now or afterwards
+// A Lending is how a goroutine that is going to wait lends itself to a Ring.
+type Lending struct {
+	Until   Goal
+	Lanes   []*Lane       // whose pending requests it sends
+	May     Load          // of these; if it pulls, others send the rest
+	Several int           // for so many events it waits at a time, if nobody else waits
+	Yield   bool          // it leaves all to the completer where that is about to look anyway
+	Pull    bool          // it takes a share of the events at a time
+	Stay    time.Duration // for no longer than this, if it pulls
+	Poll    bool          // it does not wait, now or afterwards
 }
 
-// A goal is what a goroutine waits for.
-type goal interface {
-	// reached is called with Ring.mu held.
-	reached() bool
-	// byEvent reports whether an event may bring it about. It is called with Ring.mu
+// A Goal is what a goroutine waits for.
+type Goal interface {
+	// Reached is called with Ring.mu held.
+	Reached() bool
+	// ByEvent reports whether an event may bring it about. It is called with Ring.mu
 	// held.
-	byEvent() bool
-	// expect counts it among what is waited for otherwise than at a Ring's work. It
+	ByEvent() bool
+	// Expect counts it among what is waited for otherwise than at a Ring's work. It
 	// is called with Ring.mu held.
-	expect()
+	Expect()
 }
 
-// lend does the work of r as long as that brings the calling goroutine nearer to its
+// Lend does the work of r as long as that brings the calling goroutine nearer to its
 // goal. It reports whether that is reached; otherwise it is expected from then on.
-func (r *Ring) lend(how *lending) (reached bool) {
+func (r *Ring) Lend(how *Lending) (reached bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var d *driver
 	sent := false // since the last reap: others may bring more for ever
 	late := false // nothing came for so long that the completer may as well wait
-	for !how.until.reached() && !(how.yield && r.completer.attends()) {
+	if how.Yield && r.seat.state == Waiting {
+		r.yield() // to those that woke with it: who is back first sends what all have submitted
+	}
+	for !how.Until.Reached() && !(how.Yield && r.seat.attends()) {
 		if d == nil {
 			d = r.takeDriver()
 		}
@@ -157,48 +160,52 @@ func (r *Ring) lend(how *lending) (reached bool) {
 			sent = true
 			continue
 		}
-		if late || !how.until.byEvent() || r.token || r.awaited() == 0 || r.eventfd != nil {
+		if late || !how.Until.ByEvent() || r.token || r.awaited() == 0 || r.eventfd != nil {
 			break
 		}
 		p := r.patienceFor(how)
 		r.reap(d, p)
-		if len(d.ended) < p.min {
-			how.several = 1
+		if len(d.ended) < p.Min {
+			how.Several = 1
 		}
-		late = len(d.ended) == 0 || how.poll
+		late = len(d.ended) == 0 || how.Poll
 		r.endAll(d)
 		sent = false
 	}
 	if d != nil {
 		r.putDriver(d)
 	}
-	reached = how.until.reached()
-	if !reached && !how.poll {
-		how.until.expect()
+	reached = how.Until.Reached()
+	if !reached && !how.Poll {
+		how.Until.Expect()
 	}
 	r.rouse()
 	return reached
 }
 
+// yield lets other goroutines run. Called with mu held, which it releases in between.
+func (r *Ring) yield() {
+	r.mu.Unlock()
+	runtime.Gosched()
+	r.mu.Lock()
+}
+
 // sendOf has sent what is pending on its lanes, as far as it is to be, and reports
 // whether there was any. Called with mu held, which it releases in between.
-func (r *Ring) sendOf(d *driver, how *lending) (sent bool) {
+func (r *Ring) sendOf(d *driver, how *Lending) (sent bool) {
 	spawned := false
-	for _, l := range how.lanes {
-		if l.sendable(how.may) != nothing {
-			l.send(d, how.may)
+	for _, l := range how.Lanes {
+		if l.sendable(how.May) != Nothing {
+			l.send(d, how.May)
 			sent = true
 		}
-		if how.pull && l.sendable(all) != nothing {
+		if how.Pull && l.sendable(All) != Nothing {
 			l.spawn()
 			spawned = true
 		}
 	}
 	if spawned {
-		// It runs next on this processor, and hands it back at once, unless it sleeps.
-		r.mu.Unlock()
-		runtime.Gosched()
-		r.mu.Lock()
+		r.yield() // to it: it runs next on this processor, and hands it back at once, unless it sleeps
 	}
 	return sent || spawned
 }
@@ -206,37 +213,37 @@ func (r *Ring) sendOf(d *driver, how *lending) (sent bool) {
 // patienceFor is the patience of a goroutine that lends itself. It waits for several
 // events if nobody else waits, and never for long: a goroutine that comes to wait
 // meanwhile cannot end it, nor can a worker that ends what it waits for.
-func (r *Ring) patienceFor(how *lending) patience {
+func (r *Ring) patienceFor(how *Lending) Patience {
 	awaited := r.awaited()
-	p := patience{min: 1, max: maxBatch, timeout: min(watchPeriod, r.timeout)}
+	p := Patience{Min: 1, Max: MaxBatch, Timeout: min(WatchPeriod, r.timeout)}
 	if r.asks.Load() == 0 && r.slots.waiting == 0 {
-		p.min = max(1, min(how.several, awaited, maxBatch))
+		p.Min = max(1, min(how.Several, awaited, MaxBatch))
 	}
-	if how.pull {
+	if how.Pull {
 		// Half of what is in flight at a time, as the completer.
-		p.max = min(max(minPull, awaited/2), maxBatch)
-		p.timeout = min(how.stay, r.timeout)
+		p.Max = min(max(minPull, awaited/2), MaxBatch)
+		p.Timeout = min(how.Stay, r.timeout)
 	}
-	if how.poll {
-		p.min, p.timeout = 0, 0
+	if how.Poll {
+		p.Min, p.Timeout = 0, 0
 	}
 	return p
 }
 
 // reap waits for events and takes what they are of out of flight, into d.ended.
 // The token is free. Called with mu held, which it releases in between.
-func (r *Ring) reap(d *driver, p patience) {
-	if r.verifier != nil {
-		r.verifier.takesToken(r, d)
+func (r *Ring) reap(d *driver, p Patience) {
+	if r.checker != nil {
+		r.checker.takesToken(r, d)
 	}
 	r.token = true
 	r.watchdog.reaps++
 	r.rouse() // for what this goroutine does not send
 	r.mu.Unlock()
-	n, err := r.await(d.events[:p.max], p)
+	n, err := r.await(d.events[:p.Max], p)
 	r.mu.Lock()
-	if r.verifier != nil {
-		r.verifier.givesToken(r, d)
+	if r.checker != nil {
+		r.checker.givesToken(r, d)
 	}
 	r.token = false
 	if r.closed.Load() {
@@ -264,14 +271,14 @@ func (r *Ring) awaitToken() {
 // await waits until there are events and returns how many it has taken: none,
 // sometimes, when a timeout or a signal ended the wait. The error says that the
 // context is of no more use.
-func (r *Ring) await(events []aio.Event, p patience) (int, error) {
-	if p.min == 1 {
+func (r *Ring) await(events []aio.Event, p Patience) (int, error) {
+	if p.Min == 1 {
 		if n := r.context.Reap(events); n > 0 {
 			return n, nil
 		}
 	}
 	if r.eventfd == nil {
-		return r.getEvents(p.min, events, p.timeout)
+		return r.getEvents(p.Min, events, p.Timeout)
 	}
 	// The kernel adds to the count after the event is in the ring, so an event
 	// that is missed here leaves a count behind that ends the wait.
@@ -298,8 +305,8 @@ func (r *Ring) reapReady(d *driver) {
 	if r.token || r.inFlight == 0 || r.broken != nil {
 		return
 	}
-	if r.verifier != nil {
-		r.verifier.reapsReady(r, d)
+	if r.checker != nil {
+		r.checker.reapsReady(r, d)
 	}
 	n := r.context.Reap(d.events[:])
 	if n > 0 {
@@ -329,7 +336,9 @@ func (r *Ring) reaped(events []aio.Event, list []outcome) []outcome {
 		}
 		q.state = stateIdle
 		q.res = events[i].Res
-		q.goes(stageReaped)
+		if r.observed {
+			r.observe(q, StageReaped, eventName(q.res))
+		}
 		r.inFlight--
 		r.stalled = false
 		list = append(list, outcome{q: q, res: q.res})

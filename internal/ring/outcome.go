@@ -1,4 +1,4 @@
-package asyncfile
+package ring
 
 import (
 	"fmt"
@@ -10,15 +10,14 @@ const copyInline = 64 << 10
 
 // An outcome is a request that has been taken from the kernel, and what with.
 type outcome struct {
-	q   *request
+	q   *Request
 	res int64 // of the event, where err is nil
 	err error // why the kernel never had it, or will never tell of it
 
-	client client
-	ending ending
+	client Client // once it has parted from its request
 }
 
-func (d *driver) end(q *request, err error) { d.ended = append(d.ended, outcome{q: q, err: err}) }
+func (d *driver) end(q *Request, err error) { d.ended = append(d.ended, outcome{q: q, err: err}) }
 
 // endAll ends what d has gathered. Called with mu held, which it releases in
 // between.
@@ -36,24 +35,24 @@ func (r *Ring) endAll(d *driver) {
 // settle ends requests that came back from the kernel, and returns those that go
 // on, and those that waited for others to end. It clears list, which then keeps
 // nothing reachable. With hurry it leaves to a worker what has much to copy.
-func (r *Ring) settle(list []outcome, hurry bool) (ready requestQueue) {
+func (r *Ring) settle(list []outcome, hurry bool) (ready Requests) {
 	over := list[:0]
 	for i := range list {
 		o := list[i]
-		if o.err == nil && hurry && len(o.q.plan.bounce) > copyInline {
+		if o.err == nil && hurry && o.q.Plan.Copies > copyInline {
 			o.q.landing, o.q.res = true, o.res
-			r.toWorker(o.q, o.q.job)
+			r.ToWorker(o.q, o.q.job)
 			continue
 		}
-		switch o.q.client.advance(o.q, o.res, o.err) {
-		case again:
-			ready.push(o.q)
-		case ended:
+		switch o.q.Client.Advance(o.res, o.err) {
+		case Again:
+			ready.Push(o.q)
+		case Ended:
 			over = append(over, o)
-		case held:
+		case Held:
 		}
 	}
-	ready.append(r.finish(over))
+	ready.Append(r.finish(over))
 	clear(list)
 	return ready
 }
@@ -61,22 +60,25 @@ func (r *Ring) settle(list []outcome, hurry bool) (ready requestQueue) {
 // finish delivers the outcomes of operations that have ended, and returns the
 // requests that waited for them and are to be submitted. Their slots are freed
 // first, all at once, so that whoever is woken finds one.
-func (r *Ring) finish(list []outcome) (ready requestQueue) {
+func (r *Ring) finish(list []outcome) (ready Requests) {
 	if len(list) == 0 {
 		return ready
 	}
+	var sum Tally
 	for i := range list {
 		o := &list[i]
-		o.client = o.q.client
-		e, more := o.client.release(o.q)
-		o.ending = e
-		ready.append(more)
+		o.q.Loan.Return()
+		o.q.Goes(StageEnded)
+		o.client = o.q.Client
+		done, more := o.client.Release()
+		sum.add(done)
+		ready.Append(more)
+		o.q.reset()
 	}
 	r.recycle(list)
-	r.stats.count(list)
+	r.stats.count(len(list), sum)
 	for i := range list {
-		o := &list[i]
-		ready.append(o.client.deliver(o.ending))
+		ready.Append(list[i].client.Deliver())
 	}
 	r.told(len(list))
 	return ready

@@ -1,14 +1,14 @@
-package asyncfile
+package ring
 
 import "time"
 
-// watchPeriod is how often the watchdog looks while there is something to watch.
+// WatchPeriod is how often the watchdog looks while there is something to watch.
 // Whatever sleeps, or is left alone, is noticed within two periods.
-const watchPeriod = time.Millisecond
+const WatchPeriod = time.Millisecond
 
 // A watchdog looks after what nobody does by itself: requests that nobody has come
 // to send, events that nobody has come to reap, and senders that sleep in
-// io_submit. It looks every watchPeriod while the Ring is used, and not at all while
+// io_submit. It looks every WatchPeriod while the Ring is used, and not at all while
 // it is not. Ring.mu guards it.
 type watchdog struct {
 	ring  *Ring
@@ -33,7 +33,7 @@ func (w *watchdog) init(r *Ring) {
 func (w *watchdog) watch() {
 	if !w.on && !w.ended {
 		w.on = true
-		w.timer.Reset(watchPeriod)
+		w.timer.Reset(WatchPeriod)
 	}
 }
 
@@ -54,8 +54,8 @@ func (w *watchdog) look() {
 	if w.ended {
 		return
 	}
-	if r.verifier != nil {
-		r.verifier.table(r)
+	if r.checker != nil {
+		r.checker.table(r)
 	}
 	busy := w.calls != w.looked
 	w.looked = w.calls
@@ -76,7 +76,7 @@ func (w *watchdog) look() {
 }
 
 // lookAt looks at one lane, and reports whether to look again.
-func (w *watchdog) lookAt(l *lane) (again bool) {
+func (w *watchdog) lookAt(l *Lane) (again bool) {
 	r := w.ring
 	for _, d := range l.senders {
 		if d.call == 0 || d.asleep {
@@ -88,8 +88,8 @@ func (w *watchdog) lookAt(l *lane) (again bool) {
 			l.asleep++
 			r.asleep++
 			l.urgent = true
-			if d == r.completer.current {
-				r.completer.replace()
+			if d == r.seat.current {
+				r.seat.replace()
 			}
 		}
 		d.seen = d.call
@@ -97,10 +97,10 @@ func (w *watchdog) lookAt(l *lane) (again bool) {
 	if l.pending() == 0 {
 		return again
 	}
-	if l.seen && l.sendable(all) != nothing && !l.urgent {
+	if l.seen && l.sendable(All) != Nothing && !l.urgent {
 		l.urgent = true
 		r.prompt = promptFor
 	}
 	l.seen = true
-	return again || l.sendable(all) != nothing
+	return again || l.sendable(All) != Nothing
 }

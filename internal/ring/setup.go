@@ -1,4 +1,4 @@
-package asyncfile
+package ring
 
 import (
 	"errors"
@@ -11,19 +11,27 @@ import (
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
 
-// setupContext calls io_setup, with half the depth each time that the machine
-// has no room for so many requests.
-func setupContext(setup func(int) (aio.Context, error), depth *int) (aio.Context, error) {
-	asked, floor := *depth, min(*depth, minQueueDepth)
+// minDepth is where halving the queue depth ends.
+const minDepth = 8
+
+// Setup calls setup, which is io_setup(2) but in tests, with half the depth each
+// time that the machine has no room for so many requests, and tries the context. It
+// returns what the depth has come to.
+func Setup(setup func(depth int) (aio.Context, error), depth int) (aio.Context, int, error) {
+	asked, floor := depth, min(depth, minDepth)
 	for {
-		context, err := setup(*depth)
+		context, err := setup(depth)
 		if err == nil {
-			return context, nil
+			if err = tryContext(context); err != nil {
+				context.Destroy()
+				return nil, 0, err
+			}
+			return context, depth, nil
 		}
-		if !errors.Is(err, syscall.EAGAIN) || *depth == floor {
-			return nil, setupError(err, asked, *depth)
+		if !errors.Is(err, syscall.EAGAIN) || depth == floor {
+			return nil, 0, setupError(err, asked, depth)
 		}
-		*depth = max(*depth/2, floor)
+		depth = max(depth/2, floor)
 	}
 }
 

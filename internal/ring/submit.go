@@ -1,4 +1,4 @@
-package asyncfile
+package ring
 
 import (
 	"errors"
@@ -15,7 +15,9 @@ import (
 //   - While a sender is inside io_submit, what comes is its next batch.
 //   - While the completer ends what it has reaped, and lets the goroutines that it
 //     woke run, what they submit is the completer's next batch.
-//   - What a goroutine submits before it waits for it goes out when it waits.
+//   - What a goroutine submits before it waits for it goes out when it waits; and
+//     while the completer is in the kernel, a turn later, with what those submit
+//     that were woken with it.
 //
 // A goroutine that submits and does not wait, but computes, leaves its requests to
 // the watchdog; so that this does not happen again, the next promptFor submissions
@@ -25,47 +27,47 @@ import (
 // that nobody had come to wait for.
 const promptFor = 1000
 
-// A haste says how soon a submission is to go out, and be reaped.
-type haste uint8
+// A Haste says how soon a submission is to go out, and be reaped.
+type Haste uint8
 
 const (
-	lazily   haste = iota // when its caller comes to wait for it
-	together              // with what the caller is about to submit
-	promptly              // at once
+	Lazily   Haste = iota // when its caller comes to wait for it
+	Together              // with what the caller is about to submit
+	Promptly              // at once
 )
 
-// push takes in what an operation's caller submits. It does not wait for the
+// Push takes in what an operation's caller submits. It does not wait for the
 // device.
-func (l *lane) push(list requestQueue, h haste) {
-	if list.empty() {
+func (l *Lane) Push(list Requests, h Haste) {
+	if list.Empty() {
 		return
 	}
 	r := l.ring
 	r.mu.Lock()
-	for q := list.pop(); q != nil; q = list.pop() {
+	for q := list.Pop(); q != nil; q = list.Pop() {
 		l.add(q)
 	}
 	r.watchdog.watch()
 	switch {
-	case h != lazily:
+	case h != Lazily:
 	case r.slots.waiting > 0 || r.closed.Load(): // its slot is waited for, and what was pending has been urged
-		h = promptly
+		h = Promptly
 	case r.prompt > 0:
 		r.prompt--
-		h = promptly
+		h = Promptly
 	}
 	// More than a batch: who has reaped one, and submits as many, is about to come.
-	if h == promptly || l.pending() > maxBatch {
+	if h == Promptly || l.pending() > MaxBatch {
 		l.urgent = true
 		r.rouse()
 	}
 	r.mu.Unlock()
 }
 
-// submit sends requests that no caller waits to send: what goes on, or was
+// Submit sends requests that no caller waits to send: what goes on, or was
 // released by the end of others.
-func (r *Ring) submit(list requestQueue) {
-	if list.empty() {
+func (r *Ring) Submit(list Requests) {
+	if list.Empty() {
 		return
 	}
 	r.mu.Lock()
@@ -75,11 +77,11 @@ func (r *Ring) submit(list requestQueue) {
 }
 
 // queue makes requests of any lane pending. Called with mu held.
-func (r *Ring) queue(list requestQueue) {
-	if list.empty() {
+func (r *Ring) queue(list Requests) {
+	if list.Empty() {
 		return
 	}
-	for q := list.pop(); q != nil; q = list.pop() {
+	for q := list.Pop(); q != nil; q = list.Pop() {
 		q.lane.add(q)
 		q.lane.urgent = true
 	}
@@ -87,46 +89,46 @@ func (r *Ring) queue(list requestQueue) {
 }
 
 // add makes q pending. Called with mu held.
-func (l *lane) add(q *request) {
-	q.goes(stagePending)
-	l.listOf(q).push(q)
+func (l *Lane) add(q *Request) {
+	q.Goes(StagePending)
+	l.listOf(q).Push(q)
 }
 
-func (l *lane) listOf(q *request) *requestQueue {
-	if q.plan.opcode.Reads() {
+func (l *Lane) listOf(q *Request) *Requests {
+	if q.Plan.Opcode.Reads() {
 		return &l.reads
 	}
 	return &l.writes
 }
 
 // pending returns how many requests are to be sent. Called with mu held.
-func (l *lane) pending() int { return l.reads.n + l.writes.n }
+func (l *Lane) pending() int { return l.reads.n + l.writes.n }
 
 // sendable returns what of the pending requests is for a goroutine that has the
 // time to send them, and may send so much. Called with mu held.
-func (l *lane) sendable(may load) load {
+func (l *Lane) sendable(may Load) Load {
 	at := len(l.senders) + l.starting
 	if at == maxSenders-1 {
-		may = min(may, reads)
+		may = min(may, Reads)
 	}
-	if l.ring.stalled || at > l.asleep || at >= maxSenders || l.reads.empty() && (may == reads || l.writes.empty()) {
-		return nothing
+	if l.ring.stalled || at > l.asleep || at >= maxSenders || l.reads.Empty() && (may == Reads || l.writes.Empty()) {
+		return Nothing
 	}
 	return may
 }
 
 // spawn sends what is pending from a goroutine of its own. Called with mu held.
-func (l *lane) spawn() {
+func (l *Lane) spawn() {
 	l.starting++
 	go l.apart()
 }
 
-func (l *lane) sendApart() {
+func (l *Lane) sendApart() {
 	r := l.ring
 	r.mu.Lock()
 	l.starting--
 	d := r.takeDriver()
-	l.send(d, all)
+	l.send(d, All)
 	r.putDriver(d)
 	r.rouse()
 	r.mu.Unlock()
@@ -135,10 +137,10 @@ func (l *lane) sendApart() {
 // send hands what is pending to the kernel, and what others add meanwhile, but
 // not for ever; of the writes, only if it may. Called with mu held, which it releases
 // in between.
-func (l *lane) send(d *driver, may load) {
+func (l *Lane) send(d *driver, may Load) {
 	r := l.ring
 	for range maxRounds {
-		if may = l.sendable(may); may == nothing {
+		if may = l.sendable(may); may == Nothing {
 			break
 		}
 		l.senders = append(l.senders, d)
@@ -148,20 +150,20 @@ func (l *lane) send(d *driver, may load) {
 		r.reapReady(d)
 		r.endAll(d)
 	}
-	if l.sendable(all) != nothing {
+	if l.sendable(All) != Nothing {
 		l.urgent = true // others keep it coming: let this goroutine go
 	}
 }
 
 // sendBatch hands one batch of pending requests to the kernel. Called with mu held,
 // which it releases in between.
-func (l *lane) sendBatch(d *driver, may load) {
+func (l *Lane) sendBatch(d *driver, may Load) {
 	n := 0
-	take := func(list *requestQueue) {
-		for n < maxBatch && !list.empty() {
-			q := list.pop()
-			if q.job == jobSubmit {
-				l.ring.toWorker(q, jobSubmit)
+	take := func(list *Requests) {
+		for n < MaxBatch && !list.Empty() {
+			q := list.Pop()
+			if q.job == JobSubmit {
+				l.ring.ToWorker(q, JobSubmit)
 				continue
 			}
 			d.requests[n] = q
@@ -169,7 +171,7 @@ func (l *lane) sendBatch(d *driver, may load) {
 		}
 	}
 	take(&l.reads)
-	if may == all {
+	if may == All {
 		take(&l.writes)
 	}
 	if l.pending() == 0 {
@@ -182,7 +184,7 @@ func (l *lane) sendBatch(d *driver, may load) {
 
 // enter hands d.requests[:n] to the kernel. Those that it refused are in d.ended
 // afterwards. Called with mu held, which it releases around io_submit.
-func (l *lane) enter(d *driver, n int) {
+func (l *Lane) enter(d *driver, n int) {
 	r := l.ring
 	if r.broken != nil {
 		for _, q := range d.requests[:n] {
@@ -190,14 +192,14 @@ func (l *lane) enter(d *driver, n int) {
 		}
 		return
 	}
-	if r.verifier != nil {
-		r.verifier.entersKernel(r, d)
+	if r.checker != nil {
+		r.checker.entersKernel(r, d)
 	}
 	for i, q := range d.requests[:n] {
 		r.register(q)
 		d.iocbs[i], d.gens[i] = &q.iocb, q.gen
 		if r.observed {
-			r.observe(q, stageEntering, fmt.Sprintf("%d of %d: %v", i+1, n, &q.plan))
+			r.observe(q, StageEntering, fmt.Sprintf("%d of %d: %v", i+1, n, &q.Plan))
 		}
 	}
 	r.inside++
@@ -237,7 +239,7 @@ func (r *Ring) awaitSubmits() {
 
 // register makes q the owner of its next event. It comes before io_submit,
 // since the event may come before io_submit returns.
-func (r *Ring) register(q *request) {
+func (r *Ring) register(q *Request) {
 	q.gen++
 	q.prepare()
 	q.iocb.SetData(uint64(q.gen)<<32 | uint64(q.slot))
@@ -257,7 +259,7 @@ func (r *Ring) entered(d *driver, n int) {
 		if q.state == stateEntering && q.gen == d.gens[i] {
 			q.state = stateInFlight
 			r.entering--
-			q.goes(stageInFlight)
+			q.Goes(StageInFlight)
 		}
 	}
 }
@@ -283,7 +285,7 @@ func (r *Ring) ioSubmit(d *driver, n int) (taken int, err error) {
 // putBack deals with d.requests[from:to], the first of which the kernel refused
 // with err. EAGAIN is not about that request: all stay pending, in order. Any
 // other error is about it alone: the rest goes out with the next batch.
-func (l *lane) putBack(d *driver, from, to int, err error) {
+func (l *Lane) putBack(d *driver, from, to int, err error) {
 	r, taken := l.ring, from
 	if errors.Is(err, syscall.EAGAIN) {
 		r.stats.Stalls.Add(1)
@@ -292,19 +294,19 @@ func (l *lane) putBack(d *driver, from, to int, err error) {
 		r.refuse(d, d.requests[from], err)
 		from++
 	}
-	var back [2]requestQueue
+	var back [2]Requests
 	for _, q := range d.requests[from:to] {
 		if r.observed {
-			r.observe(q, stagePending, fmt.Sprintf(", since io_submit took %d of %d: %v", taken, to, err))
+			r.observe(q, StagePending, fmt.Sprintf(", since io_submit took %d of %d: %v", taken, to, err))
 		}
 		if l.listOf(q) == &l.reads {
-			back[0].push(q)
+			back[0].Push(q)
 		} else {
-			back[1].push(q)
+			back[1].Push(q)
 		}
 	}
-	back[0].append(l.reads)
-	back[1].append(l.writes)
+	back[0].Append(l.reads)
+	back[1].Append(l.writes)
 	l.reads, l.writes = back[0], back[1]
 	l.urgent = l.pending() > 0
 }
@@ -312,24 +314,26 @@ func (l *lane) putBack(d *driver, from, to int, err error) {
 // refuse deals with a request that io_submit answered with err. EINVAL may mean
 // that the file has no such operation in AIO, as /proc has no reads and a kernel
 // before 4.18 no fsync: an ordinary system call has the result that is wanted.
-func (r *Ring) refuse(d *driver, q *request, err error) {
+func (r *Ring) refuse(d *driver, q *Request, err error) {
 	if errors.Is(err, syscall.EINVAL) && r.broken == nil {
-		r.toWorker(q, jobCarry)
+		r.ToWorker(q, JobCarry)
 		return
 	}
 	d.end(q, err)
 }
 
-// toWorker has a worker do job with q. It never blocks.
-func (r *Ring) toWorker(q *request, job job) {
+// ToWorker has a worker do job with q. It never blocks.
+func (r *Ring) ToWorker(q *Request, job Job) {
 	q.job = job
-	q.goes(stageQueued)
+	if r.observed {
+		r.observe(q, StageQueued, q.task())
+	}
 	r.stats.Offloaded.Add(1)
 	q.lane.workers.Go(q)
 }
 
 // submitAlone hands q to the kernel on the calling worker.
-func (r *Ring) submitAlone(q *request) {
+func (r *Ring) submitAlone(q *Request) {
 	r.mu.Lock()
 	d := r.takeDriver()
 	d.requests[0] = q
@@ -341,23 +345,26 @@ func (r *Ring) submitAlone(q *request) {
 	r.mu.Unlock()
 }
 
-// A requestQueue is a first-in first-out list of n requests.
-type requestQueue struct {
-	head, tail *request
+// A Requests is a first-in first-out list of n requests.
+type Requests struct {
+	head, tail *Request
 	n          int
 }
 
-func (l *requestQueue) empty() bool { return l.n == 0 }
+// Empty reports whether there is none.
+func (l *Requests) Empty() bool { return l.n == 0 }
 
-func (l *requestQueue) push(q *request) {
+// Push adds q at the end. q is in no other list.
+func (l *Requests) Push(q *Request) {
 	q.next = nil
-	l.append(requestQueue{q, q, 1})
+	l.Append(Requests{q, q, 1})
 }
 
-func (l *requestQueue) append(more requestQueue) {
+// Append adds the requests of more at the end, which is not to be used any more.
+func (l *Requests) Append(more Requests) {
 	switch {
-	case more.empty():
-	case l.empty():
+	case more.Empty():
+	case l.Empty():
 		*l = more
 	default:
 		l.tail.next = more.head
@@ -366,7 +373,8 @@ func (l *requestQueue) append(more requestQueue) {
 	}
 }
 
-func (l *requestQueue) pop() *request {
+// Pop takes the first request out, and returns nil where there is none.
+func (l *Requests) Pop() *Request {
 	q := l.head
 	if q != nil {
 		l.head, q.next = q.next, nil

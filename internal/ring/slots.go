@@ -1,4 +1,6 @@
-package asyncfile
+package ring
+
+import "sync"
 
 // slots are the requests of a Ring that no operation uses, and who waits for
 // one. Ring.mu guards them.
@@ -10,14 +12,14 @@ package asyncfile
 // several devices, a lane that has its share takes none of the last quarter. So a
 // device that answers nothing never holds all of them.
 type slots struct {
-	free  []*request
+	free  []*Request
 	all   int    // free or taken
 	taken uint64 // so many times was a slot taken
 
-	lanes   []*lane     // the Ring's
-	waiting int         // in the lines of all lanes
-	tickets uint64      // numbers those who wait
-	spare   *slotWaiter // used before, for who waits next
+	lanes   []*Lane   // the Ring's
+	waiting int       // in the lines of all lanes
+	tickets uint64    // numbers those who wait
+	spare   sync.Pool // of *slotWaiter, whose wait is over
 }
 
 // A slotLine is the slots of one lane, and who waits there for one.
@@ -28,25 +30,25 @@ type slotLine struct {
 
 // A slotWaiter is a place in a line.
 type slotWaiter struct {
-	lane       *lane
+	lane       *Lane
 	ticket     uint64
-	given      chan *request // has room for one, so that giving never blocks
+	given      chan *Request // has room for one, so that giving never blocks
 	prev, next *slotWaiter
 }
 
-func (s *slots) init(requests []*request) {
+func (s *slots) init(requests []*Request) {
 	s.all = len(requests)
 	s.free = append(s.free, requests...)
 }
 
 // fair reports whether there is a slot that l may have.
-func (s *slots) fair(l *lane) bool {
+func (s *slots) fair(l *Lane) bool {
 	free, lanes := len(s.free), len(s.lanes)
 	return free > 0 && (lanes < 2 || l.line.held < max(1, s.all/lanes) || free > s.all/4)
 }
 
 // take takes a free slot for l, or returns nil.
-func (s *slots) take(l *lane) *request {
+func (s *slots) take(l *Lane) *Request {
 	if l.line.first != nil || !s.fair(l) {
 		return nil
 	}
@@ -54,7 +56,7 @@ func (s *slots) take(l *lane) *request {
 	return s.pop(l)
 }
 
-func (s *slots) pop(l *lane) *request {
+func (s *slots) pop(l *Lane) *Request {
 	last := len(s.free) - 1
 	q := s.free[last]
 	s.free = s.free[:last]
@@ -64,7 +66,7 @@ func (s *slots) pop(l *lane) *request {
 }
 
 // put frees a slot.
-func (s *slots) put(q *request) {
+func (s *slots) put(q *Request) {
 	q.lane.line.held--
 	q.lane = nil
 	s.free = append(s.free, q)
@@ -85,17 +87,16 @@ func (s *slots) serve() {
 			return
 		}
 		s.remove(w)
+		s.taken++
 		w.given <- s.pop(w.lane)
 	}
 }
 
 // enqueue gets in the line of l.
-func (s *slots) enqueue(l *lane) *slotWaiter {
-	w := s.spare
-	if w == nil {
-		w = &slotWaiter{given: make(chan *request, 1)}
-	} else {
-		s.spare = w.next
+func (s *slots) enqueue(l *Lane) *slotWaiter {
+	w, ok := s.spare.Get().(*slotWaiter)
+	if !ok {
+		w = &slotWaiter{given: make(chan *Request, 1)}
 	}
 	s.tickets++
 	w.lane, w.ticket = l, s.tickets
@@ -110,21 +111,28 @@ func (s *slots) enqueue(l *lane) *slotWaiter {
 	return w
 }
 
-// leave ends a wait. A slot that was given before goes to who is next.
+// leave ends a wait early. A slot that was given before goes to who is next.
 func (s *slots) leave(w *slotWaiter) {
 	select {
 	case q := <-w.given:
-		s.put(q)
+		if q != nil {
+			s.put(q)
+		}
 	default:
 		s.remove(w)
 	}
 	s.retire(w)
 }
 
-// accept ends a wait for a slot that was given.
-func (s *slots) accept(w *slotWaiter) {
-	s.taken++
-	s.retire(w)
+// dismiss ends all waits, with no slot.
+func (s *slots) dismiss() {
+	for _, l := range s.lanes {
+		for l.line.first != nil {
+			w := l.line.first
+			s.remove(w)
+			w.given <- nil
+		}
+	}
 }
 
 func (s *slots) remove(w *slotWaiter) {
@@ -142,8 +150,8 @@ func (s *slots) remove(w *slotWaiter) {
 	s.waiting--
 }
 
-// retire keeps w, whose wait is over, for another.
+// retire keeps w, whose wait is over, for another. It needs no lock.
 func (s *slots) retire(w *slotWaiter) {
-	w.lane, w.prev, w.next = nil, nil, s.spare
-	s.spare = w
+	w.lane, w.prev, w.next = nil, nil, nil
+	s.spare.Put(w)
 }
