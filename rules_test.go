@@ -32,7 +32,7 @@ var rooms = []room{
 	{"what is made of a file's operations", "completion.go gather.go queue.go readahead.go reader.go readerat.go readmany.go receive.go stream.go writer.go"},
 	{"the file", "asyncfile.go blocking.go direct.go open.go ranges.go resize.go"},
 	{"the Ring", "completer.go ring.go shared.go stats.go"},
-	{"what knows neither", "buffers.go deadline.go doc.go future.go op.go options.go"},
+	{"what knows neither", "buffers.go deadline.go doc.go future.go op.go options.go profile.go"},
 }
 
 // upward are the references from a room to one above.
@@ -61,6 +61,7 @@ var (
 		"examples/classic":     ".",
 		"examples/copy":        ".",
 		"examples/quickstart":  ".",
+		"probe":                ". internal/aio",
 	}
 	testImports = map[string]string{
 		".":             ". internal/aiotest internal/golden internal/vec/vectest",
@@ -232,8 +233,9 @@ func readSources(t *testing.T) (list []*source) {
 		if err != nil {
 			return err
 		}
-		top, _, _ := strings.Cut(name, "/")
-		s.core = !own[top]
+		for dir := s.dir; dir != "."; dir = path.Dir(dir) {
+			s.core = s.core && !own[dir]
+		}
 		list = append(list, s)
 		return nil
 	})
@@ -740,6 +742,29 @@ func findRequirements(text string) string {
 		return fmt.Sprintf("go.mod requires %v, want %v", got, required)
 	}
 	return ""
+}
+
+// Every module can be worked on in a clone: a go.work at the root hides those below it
+// that it does not use, unless they have one of their own.
+func TestWorkspaces(t *testing.T) {
+	used, err := os.ReadFile("go.work")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = fs.WalkDir(os.DirFS("."), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "go.mod" {
+			return err
+		}
+		dir := path.Dir(name)
+		_, err = os.Stat(path.Join(dir, "go.work"))
+		if !slices.Contains(strings.Fields(string(used)), "./"+dir) && err != nil {
+			t.Errorf("%s has no go.work, and the one at the root does not use it", dir)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // machinePath is a place on the machine of whoever wrote a line.
