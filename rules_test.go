@@ -744,29 +744,6 @@ func findRequirements(text string) string {
 	return ""
 }
 
-// Every module can be worked on in a clone: a go.work at the root hides those below it
-// that it does not use, unless they have one of their own.
-func TestWorkspaces(t *testing.T) {
-	used, err := os.ReadFile("go.work")
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = fs.WalkDir(os.DirFS("."), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.Name() != "go.mod" {
-			return err
-		}
-		dir := path.Dir(name)
-		_, err = os.Stat(path.Join(dir, "go.work"))
-		if !slices.Contains(strings.Fields(string(used)), "./"+dir) && err != nil {
-			t.Errorf("%s has no go.work, and the one at the root does not use it", dir)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // machinePath is a place on the machine of whoever wrote a line.
 var machinePath = regexp.MustCompile(`(^|[^\w.~$}/-])/(work|root|home|Users|tmp|mnt)/[\w.-]`)
 
