@@ -5,15 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
-	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
-	"github.com/seed-39be8cca/asyncfile/internal/seam"
 )
 
 // An AsyncFile is an open file whose reads and writes return at once, with a
@@ -32,65 +29,28 @@ import (
 // a nil os.File does, in a Future where the method returns one, and zero values
 // where no error is returned.
 type AsyncFile struct {
-	osf  *os.File
-	name string
-	fd   int // valid until osf is closed, which waits for users
+	core *file.Handle // the open file; nil for an AsyncFile that nothing made
+	ring *Ring
 
-	kernel seam.File // makes the system calls on the contents; nil, but in tests: the running one does
-
-	ring        *Ring
-	lane        *ring.Lane
-	releaseRing func() error // gives the Ring back
-	cleanup     runtime.Cleanup
-	aio         bool  // operations go to the kernel context, not to workers
-	reason      error // why not
-
-	direct       bool
-	directSet    bool          // O_DIRECT was set here, and is to be taken back
-	directReason error         // why not, where it was preferred
-	align        aio.Alignment // of direct I/O; 1 where the file is not direct
-	companion    companion
-	seeker       companion // for DataRanges, whose cursor nobody else uses
-
-	blocks   blocking    // on native AIO
-	refuse   error       // what os.File answers WriteAt with in append mode
-	seekless bool        // not a regular file: has no end to append at
-	cached   atomic.Bool // whether a read may try the page cache without a wait
-	inMemory bool        // on tmpfs: nothing to wait for
-
-	mixed        bool // direct and open for writing: even reads have to keep off others
-	resizesAlone bool // Truncate and Preallocate wait for what is in flight: see internal/order
-
-	drained chan struct{} // signalled when users of a closed file end; has room for one
-
-	view File // what File returns
-
-	_     cacheLine    // what is above is mostly read
-	users atomic.Int64 // operations begun and not ended; negative once closed
-	_     cacheLine
+	reason       error // why it is not on native AIO
+	directReason error // why it is not direct, where that was preferred
 
 	gatherings sync.Pool // of *gathering, for the next ReadMany
 
 	unflushed atomic.Int64 // bytes that Writers took and nobody knows to be in the file
 
-	sequence sequence
+	view File // what File returns
 }
 
-// A cacheLine keeps what many processors write off the lines of what they read.
-type cacheLine [64]byte
-
-// closedBit in AsyncFile.users says that Close has begun.
-const closedBit = -1 << 63
-
 // opened reports whether f is neither nil nor the zero AsyncFile.
-func (f *AsyncFile) opened() bool { return f != nil && f.ring != nil }
+func (f *AsyncFile) opened() bool { return f != nil && f.core != nil }
 
 // Backend returns what the file runs on: BackendAIO or BackendPool.
 func (f *AsyncFile) Backend() Backend {
 	switch {
 	case !f.opened():
 		return BackendAuto
-	case f.aio:
+	case f.core.OnKernel:
 		return BackendAIO
 	}
 	return BackendPool
@@ -118,7 +78,7 @@ func (f *AsyncFile) Reason() error {
 }
 
 // Direct reports whether the file bypasses the page cache.
-func (f *AsyncFile) Direct() bool { return f != nil && f.direct }
+func (f *AsyncFile) Direct() bool { return f.opened() && f.core.Direct }
 
 // DirectReason returns why the file is buffered although DirectPrefer asked for
 // O_DIRECT, and nil where it is not so.
@@ -187,9 +147,10 @@ func (f *AsyncFile) Submit(ops ...Op) []*Future {
 	}
 	var batch ring.Requests
 	for i := range ops {
-		f.begin(&call{op: ops[i], to: futures[i]}, &batch)
+		c := ops[i].call(futureSink{futures[i]})
+		f.core.Begin(&c, &batch)
 	}
-	f.lane.Push(batch, ring.Lazily)
+	f.core.Lane.Push(batch, ring.Lazily)
 	return futures
 }
 
@@ -202,10 +163,19 @@ func (f *AsyncFile) newFuture(kind OpKind) *Future {
 	return future
 }
 
+// A futureSink is a Future as what a file tells the outcome of an operation.
+type futureSink struct{ f *Future }
+
+// Follow implements file.Sink.
+func (s futureSink) Follow(q *ring.Request) { s.f.request.Store(q) }
+
+// Deliver implements file.Sink.
+func (s futureSink) Deliver(o file.Outcome) { s.f.resolve(o.N, o.Err, o.Offset) }
+
 // carry makes the Future that of an operation of such a kind on file.
-func (f *Future) carry(file *AsyncFile, kind OpKind) {
-	if file.aio {
-		f.lane, f.writes = file.lane, kind != OpRead && kind != OpReadv
+func (f *Future) carry(of *AsyncFile, kind OpKind) {
+	if of.core.OnKernel {
+		f.lane, f.writes = of.core.Lane, kind != OpRead && kind != OpReadv
 	}
 }
 
@@ -215,27 +185,9 @@ func (f *AsyncFile) start(op Op) *Future {
 		future.resolve(0, os.ErrInvalid, 0)
 		return future
 	}
-	f.submit(&call{op: op, to: future})
+	c := op.call(futureSink{future})
+	f.core.Submit(&c)
 	return future
-}
-
-// enter counts an operation in, unless the file is closed.
-func (f *AsyncFile) enter() bool {
-	if f.users.Add(1) < 0 {
-		f.leave()
-		return false
-	}
-	return true
-}
-
-// leave counts an operation out, and tells Close when it was the last.
-func (f *AsyncFile) leave() {
-	if f.users.Add(-1) == closedBit {
-		select {
-		case f.drained <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // Close refuses new operations, waits for those in flight, and closes the file.
@@ -247,19 +199,10 @@ func (f *AsyncFile) Close() error {
 	if !f.opened() {
 		return os.ErrInvalid
 	}
-	if f.users.Or(closedBit) < 0 {
-		return &fs.PathError{Op: "close", Path: f.name, Err: fs.ErrClosed}
+	if !f.core.Shut() {
+		return &fs.PathError{Op: "close", Path: f.core.Name(), Err: fs.ErrClosed}
 	}
-	f.ring.core.Count(1)
-	for f.users.Load() != closedBit {
-		f.lane.Ask()
-		<-f.drained
-	}
-	f.ring.core.Count(-1)
-	f.cleanup.Stop()
-	f.unsetDirect()
-	f.lane.Release()
-	return joined(f.leaveKernel(), f.osf.Close(), f.companion.close(), f.seeker.close(), f.releaseRing(), f.lost())
+	return file.Joined(f.core.Close(), f.lost())
 }
 
 // ErrUnflushed is in the error of AsyncFile.Close where a Writer was not closed
@@ -272,24 +215,15 @@ func (f *AsyncFile) lost() error {
 	if n == 0 {
 		return nil
 	}
-	return &fs.PathError{Op: "close", Path: f.name, Err: fmt.Errorf("%d bytes may not be in the file: %w", n, ErrUnflushed)}
-}
-
-// joined is errors.Join, but for one error, which it returns as it is.
-func joined(errs ...error) error {
-	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
-	if len(errs) == 1 {
-		return errs[0]
-	}
-	return errors.Join(errs...)
+	return &fs.PathError{Op: "close", Path: f.core.Name(), Err: fmt.Errorf("%d bytes may not be in the file: %w", n, ErrUnflushed)}
 }
 
 // Name returns the name of the file as it was given to Open.
 func (f *AsyncFile) Name() string {
-	if f == nil {
+	if !f.opened() {
 		return ""
 	}
-	return f.name
+	return f.core.Name()
 }
 
 // Stat returns what os.File.Stat does.
@@ -297,22 +231,15 @@ func (f *AsyncFile) Stat() (os.FileInfo, error) { return f.os().Stat() }
 
 // os returns the os.File beneath, nil for a nil AsyncFile.
 func (f *AsyncFile) os() *os.File {
-	if f == nil {
+	if !f.opened() {
 		return nil
 	}
-	return f.osf
+	return f.core.OS()
 }
 
-// size returns the size of the file in bytes, or 0 where it has none.
-func (f *AsyncFile) size() int64 {
-	if size, err := aio.Size(f.fd); err == nil {
-		return size
-	}
-	info, err := f.osf.Stat() // not Linux
-	if err != nil {
-		return 0
-	}
-	return info.Size()
+// pathError wraps err as os.File does.
+func (f *AsyncFile) pathError(kind OpKind, err error) error {
+	return f.core.PathError(file.Kind(kind), err)
 }
 
 // Fd returns the file descriptor, as os.File.Fd does.

@@ -96,7 +96,7 @@ func openBench(b *testing.B, setup func(int) (aio.Context, error)) *AsyncFile {
 	if err != nil {
 		b.Fatal(err)
 	}
-	f.aio, f.direct = true, true
+	f.core.OnKernel, f.core.Direct = true, true
 	b.Cleanup(func() {
 		if err := f.Close(); err != nil {
 			b.Error(err)

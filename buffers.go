@@ -4,7 +4,7 @@ import "github.com/seed-39be8cca/asyncfile/internal/aio"
 
 // bufferAlign fits the memory and offset alignment of any device whose blocks
 // are not larger than a page.
-const bufferAlign = 4096
+const bufferAlign = aio.BufferAlign
 
 // AlignedBuffer returns a buffer of size bytes that begins at a multiple of
 // 4096, fit for any O_DIRECT file. Its length is not rounded. It panics, as make
@@ -13,12 +13,7 @@ const bufferAlign = 4096
 // From 2 MiB on it asks the kernel for huge pages, with which a large transfer is
 // cheaper (docs/performance.md). For many buffers of 64 KiB or more use
 // AlignedBuffers or a BufferPool: they have huge pages together.
-func AlignedBuffer(size int) []byte {
-	if size >= aio.HugePage {
-		return aio.HugeSlice(size)
-	}
-	return aio.AlignedSlice(size, bufferAlign)
-}
+func AlignedBuffer(size int) []byte { return aio.Buffer(size) }
 
 // AlignedBuffers returns n buffers of size bytes, each as of AlignedBuffer. They are
 // parts of one allocation, which asks for huge pages if it is 2 MiB or more, and

@@ -52,7 +52,7 @@ type called struct {
 func (c *called) Run() {
 	n, err := 0, ErrGoexit
 	defer func() {
-		c.ring.stats.Calls.Add(1)
+		c.ring.calls.Add(1)
 		c.future.resolve(n, err, 0)
 	}()
 	n, err = c.fn()

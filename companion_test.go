@@ -26,7 +26,7 @@ func refuseReopen(int) (int, error) { return -1, errNoCompanion }
 // wantDirect checks that O_DIRECT is set, or not, on the open file.
 func wantDirect(t *testing.T, f *AsyncFile, want bool) {
 	t.Helper()
-	flags, err := aio.StatusFlags(f.fd)
+	flags, err := aio.StatusFlags(f.core.Fd())
 	if err != nil || flags&aio.ODirect != 0 != want {
 		t.Errorf("O_DIRECT is set: %v, want %v (%v)", flags&aio.ODirect != 0, want, err)
 	}
@@ -42,7 +42,7 @@ func writeEverywhere(t *testing.T, f *AsyncFile, rounds int) (want []byte) {
 	if n, err := f.WriteAt(want, 0).Wait(); n != len(want) || err != nil {
 		t.Fatalf("WriteAt = %d, %v", n, err)
 	}
-	flags, err := aio.StatusFlags(f.fd)
+	flags, err := aio.StatusFlags(f.core.Fd())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,15 +124,15 @@ func eachEngine(t *testing.T, test func(t *testing.T, opts ...Option)) {
 func TestNoCompanion(t *testing.T) {
 	eachEngine(t, func(t *testing.T, opts ...Option) {
 		f := createDirect(t, opts...)
-		f.companion.reopen = refuseReopen
+		f.core.Companion.Reopen = refuseReopen
 		wantContents(t, f, writeEverywhere(t, f, 50))
 		wantDirect(t, f, true)
-		if f.companion.ready() {
+		if f.core.Companion.Ready() {
 			t.Error("there is a second descriptor")
 		}
-		f.companion.reopen = aio.Reopen
+		f.core.Companion.Reopen = aio.Reopen
 		wantContents(t, f, writeEverywhere(t, f, 20))
-		if f.align.Offset > 1 && !f.companion.ready() {
+		if f.core.Align.Offset > 1 && !f.core.Companion.Ready() {
 			t.Error("there is no second descriptor")
 		}
 	})
@@ -145,7 +145,7 @@ func TestCompanionComesAndGoes(t *testing.T) {
 		for range 10 {
 			f := createDirect(t, opts...)
 			tries := 0 // guarded by companion.mu
-			f.companion.reopen = func(fd int) (int, error) {
+			f.core.Companion.Reopen = func(fd int) (int, error) {
 				if tries++; tries < 10 {
 					return -1, syscall.EMFILE
 				}
@@ -153,7 +153,7 @@ func TestCompanionComesAndGoes(t *testing.T) {
 			}
 			wantContents(t, f, writeEverywhere(t, f, 10))
 			wantDirect(t, f, true)
-			if f.align.Offset > 1 && tries != 10 {
+			if f.core.Align.Offset > 1 && tries != 10 {
 				t.Errorf("%d tries, want 10", tries)
 			}
 			f.Close()
@@ -165,21 +165,21 @@ func TestCompanionComesAndGoes(t *testing.T) {
 // write says what of it does not fit, and why. Aligned ones and reads go on.
 func TestNoWayToPageCache(t *testing.T) {
 	f := createDirect(t)
-	if f.align.Offset == 1 {
+	if f.core.Align.Offset == 1 {
 		t.Skip("everything is aligned here")
 	}
 	if _, err := f.WriteAt(AlignedBuffer(8192), 0).Wait(); err != nil {
 		t.Fatal(err)
 	}
-	f.companion.reopen = refuseReopen
-	f.companion.setDirect = func(int, bool) error { return syscall.EPERM }
+	f.core.Companion.Reopen = refuseReopen
+	f.core.Companion.SetDirect = func(int, bool) error { return syscall.EPERM }
 	for _, test := range []struct {
 		off  int64
 		n    int
 		want AlignmentError
 	}{
-		{5, 512, AlignmentError{What: "offset", Have: 5, Need: f.align.Offset}},
-		{0, 10, AlignmentError{What: "length", Have: 10, Need: f.align.Offset}},
+		{5, 512, AlignmentError{What: "offset", Have: 5, Need: f.core.Align.Offset}},
+		{0, 10, AlignmentError{What: "length", Have: 10, Need: f.core.Align.Offset}},
 	} {
 		n, err := f.WriteAt(AlignedBuffer(test.n), test.off).Wait()
 		var align *AlignmentError
@@ -205,7 +205,7 @@ func TestNoWayToPageCache(t *testing.T) {
 	if n, err := f.ReadAt(make([]byte, 100), 3).Wait(); n != 100 || err != nil {
 		t.Errorf("a read = %d, %v", n, err)
 	}
-	f.companion.reopen, f.companion.setDirect = aio.Reopen, aio.SetDirect
+	f.core.Companion.Reopen, f.core.Companion.SetDirect = aio.Reopen, aio.SetDirect
 	if n, err := f.WriteAt(make([]byte, 10), 5).Wait(); n != 10 || err != nil {
 		t.Errorf("when it can be used again: %d, %v", n, err)
 	}
@@ -263,7 +263,7 @@ func TestNoCompanionDuplicates(t *testing.T) {
 			want := make([]byte, 2*100*1000)
 			for i := range 2 {
 				f := adopt(t, 3+i, filepath.Join(dir, "file"), opts...)
-				f.companion.reopen = refuseReopen
+				f.core.Companion.Reopen = refuseReopen
 				all.Go(func() {
 					for r := range 100 {
 						off := (2*r + i) * 1000
@@ -306,8 +306,8 @@ func TestCompanionRefused(t *testing.T) {
 			}
 			want := writeEverywhere(t, f, 20)
 			wantDirect(t, f, true)
-			if f.align.Offset > 1 && f.companion.ready() != companion {
-				t.Errorf("a second descriptor: %v, want %v", f.companion.ready(), companion)
+			if f.core.Align.Offset > 1 && f.core.Companion.Ready() != companion {
+				t.Errorf("a second descriptor: %v, want %v", f.core.Companion.Ready(), companion)
 			}
 			if got, err := os.ReadFile(f.Name()); err == nil && !bytes.Equal(got, want) {
 				t.Errorf("the file has %d bytes, want %d, or others", len(got), len(want))
@@ -412,7 +412,7 @@ func TestCompanionRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 				writeEverywhere(t, f, 20)
-				if f.companion.ready() {
+				if f.core.Companion.Ready() {
 					t.Error("there is a second descriptor")
 				}
 				others[0].Close()
@@ -446,7 +446,7 @@ func TestNoCompanionAppendMode(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		f.companion.reopen = refuseReopen
+		f.core.Companion.Reopen = refuseReopen
 		var want []byte
 		for i := range 50 {
 			p := testPattern(100+i*37, uint64(i))
@@ -468,17 +468,16 @@ func TestNoCompanionAppendMode(t *testing.T) {
 func TestNoCompanionAlone(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
 		f := s.openOwn(aiotest.NewMem(testPattern(64*testBlock, 1)))
-		f.align = aio.Alignment{Memory: 512, Offset: 512, ReadOffset: 512}
-		f.sequence.init(s.ring, testBlock)
-		f.mixed = true
-		if err := f.osf.Truncate(64 * testBlock); err != nil {
+		f.core.Align = aio.Alignment{Memory: 512, Offset: 512, ReadOffset: 512}
+		f.core.Mixed = true
+		if err := f.core.OS().Truncate(64 * testBlock); err != nil {
 			s.Fatal(err)
 		}
 		read := func(block int64) *Future { return f.ReadAt(AlignedBuffer(testBlock), block*testBlock) }
 		done := func(future *Future) bool { _, _, ok := future.Result(); return ok }
 
 		tries, refuse := 0, make(chan struct{})
-		f.companion.reopen = func(int) (int, error) {
+		f.core.Companion.Reopen = func(int) (int, error) {
 			tries++
 			<-refuse
 			return -1, errNoCompanion
@@ -504,7 +503,7 @@ func TestNoCompanionAlone(t *testing.T) {
 		wantResult(s.T, alone, 14, nil)
 		wantResult(s.T, after, testBlock, nil)
 
-		f.companion.reopen = aio.Reopen
+		f.core.Companion.Reopen = aio.Reopen
 		wantResult(s.T, f.WriteAt([]byte("inside a block"), 9*testBlock+1), 14, nil)
 		s.hold()
 		before = read(1)
@@ -512,31 +511,4 @@ func TestNoCompanionAlone(t *testing.T) {
 		release(s.kernel)
 		wantResult(s.T, before, testBlock, nil)
 	})
-}
-
-// TestAppendNowhere appends where lseek(2) fails afterwards, for which a pipe stands in.
-// An Append that cannot say where its data went does not succeed, unless the file has
-// no such place.
-func TestAppendNowhere(t *testing.T) {
-	for _, seekless := range []bool{false, true} {
-		for _, own := range []bool{false, true} {
-			r, w, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			f := &AsyncFile{osf: w, seekless: seekless}
-			f.view.cursor.osf = w
-			to := w
-			if !own { // the companion
-				f.osf = r
-			}
-			o := &operation{file: f, op: Op{Kind: OpAppend, Buf: []byte("data")}}
-			o.cursor = o.op.cursor()
-			if err := appendTo(to, o); (err == nil) != seekless || err != nil && !errors.Is(err, syscall.ESPIPE) {
-				t.Errorf("seekless %v, own descriptor %v: %v", seekless, own, err)
-			}
-			r.Close()
-			w.Close()
-		}
-	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
@@ -84,9 +85,25 @@ func TestGetEventsIsRepeated(t *testing.T) {
 }
 
 // A sinkFunc is a sink that runs on whoever ends the operation.
-type sinkFunc func(Completion)
+type sinkFunc func(file.Outcome)
 
-func (f sinkFunc) deliver(c Completion) { f(c) }
+// Follow implements file.Sink.
+func (f sinkFunc) Follow(*ring.Request) {}
+
+// Deliver implements file.Sink.
+func (f sinkFunc) Deliver(o file.Outcome) { f(o) }
+
+// submitTo begins op on f and submits it.
+func submitTo(f *AsyncFile, op Op, to file.Sink) {
+	c := op.call(to)
+	f.core.Submit(&c)
+}
+
+// beginTo begins op on f as one of batch.
+func beginTo(f *AsyncFile, op Op, to file.Sink, batch *ring.Requests) {
+	c := op.call(to)
+	f.core.Begin(&c, batch)
+}
 
 // What the goroutines submit that a batch of completions has woken goes out in one
 // io_submit, when the completer of a busy Ring has watched for maxHold.
@@ -182,11 +199,11 @@ func TestSmallBatchGathers(t *testing.T) {
 				ops, futures := readOps(2, 10), make([]*Future, 2)
 				var batch ring.Requests
 				for i := range 2 {
-					s.direct.begin(&call{op: Op{Kind: OpRead, Buf: make([]byte, 4)}, to: sinkFunc(func(Completion) {
+					beginTo(s.direct, Op{Kind: OpRead, Buf: make([]byte, 4)}, sinkFunc(func(file.Outcome) {
 						if i < again { // within the completer's turn, whoever runs when
 							futures[i] = s.direct.Submit(ops[i])[0]
 						}
-					})}, &batch)
+					}), &batch)
 				}
 				s.ring.core.Submit(batch)
 				for _, op := range s.kernel.Await(2) {
@@ -214,10 +231,10 @@ func TestRingIsLookedAtBeforeTheCall(t *testing.T) {
 		s.hold()
 		p := make([]byte, 10)
 		var calls int
-		s.direct.submit(&call{op: Op{Kind: OpRead, Buf: make([]byte, 4)}, to: sinkFunc(func(Completion) {
+		submitTo(s.direct, Op{Kind: OpRead, Buf: make([]byte, 4)}, sinkFunc(func(file.Outcome) {
 			calls = s.kernel.Counts().GetEvents
 			s.kernel.Held()[0].Complete()
-		})})
+		}))
 		future := s.direct.ReadAt(p, 3)
 		s.kernel.Await(2)[0].Complete()
 		s.wantRead(future, p, 3)
@@ -479,7 +496,7 @@ func soak(s *scripted, seed uint64, files ...*AsyncFile) {
 		}
 	}
 	own := s.open(filepath.Join(s.TempDir(), "log"), true, nil)
-	s.kernel.Attach(own.fd, own.osf)
+	s.kernel.Attach(own.core.Fd(), own.core.OS())
 	var mu sync.Mutex
 	ends := map[int64]int64{}
 	for w := range 3 {

@@ -1,9 +1,5 @@
 package asyncfile
 
-// A sink takes the outcome of an operation. deliver never blocks and never runs
-// code of the user's.
-type sink interface{ deliver(Completion) }
-
 // A Completion is the outcome of one operation of a Queue.
 type Completion struct {
 	Op     OpKind     // what was done

@@ -7,6 +7,8 @@ import (
 	"os"
 	"reflect"
 	"syscall"
+
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
 
 // kernelChunk is the most bytes, as long as copy_file_range(2) takes them, that a
@@ -57,7 +59,7 @@ func (f *File) readFromMemory(r io.Reader) (n int64, err error) {
 	if src != nil && limited == nil {
 		r = fileWithoutWriteTo{File: src}
 	}
-	if !f.async.direct && !src.direct() {
+	if !f.async.core.Direct && !src.direct() {
 		return io.Copy(fileWithoutReadFrom{File: f}, r)
 	}
 	size := memoryChunk
@@ -70,7 +72,7 @@ func (f *File) readFromMemory(r io.Reader) (n int64, err error) {
 
 // writeToMemory is WriteTo where the kernel does not copy by itself.
 func (f *File) writeToMemory(w io.Writer) (n int64, err error) {
-	if !f.async.direct {
+	if !f.async.core.Direct {
 		return io.Copy(w, fileWithoutWriteTo{File: f})
 	}
 	size := memoryChunk
@@ -116,11 +118,11 @@ func (f *File) WriteTo(w io.Writer) (n int64, err error) {
 // kernelReads reports whether the kernel may read at the cursor by itself: nothing
 // is to be aligned, no deadline is to be kept, and no Append borrows the cursor.
 func (f *File) kernelReads() bool {
-	return f.onDisk() && f.plain() && !f.cursor.appends && f.readUntil.wait() == nil
+	return f.onDisk() && f.plain() && !f.async.core.Appends() && f.readUntil.wait() == nil
 }
 
 func (f *File) kernelWrites() bool {
-	return f.onDisk() && f.plain() && !f.cursor.appends && f.writeUntil.wait() == nil
+	return f.onDisk() && f.plain() && !f.async.core.Appends() && f.writeUntil.wait() == nil
 }
 
 // A kernelSource is a file from which the kernel can copy.
@@ -144,13 +146,13 @@ func (f *File) sourceInKernel(r io.Reader) *kernelSource {
 	}
 	switch src, ok := r.(*File); {
 	case ok && src.onDisk():
-		s.file, s.r = src, src.cursor.osf
+		s.file, s.r = src, src.os()
 	case !ok && ofOS(r):
 		s.r = r
 	default:
 		return nil
 	}
-	if !copyable(f.cursor.osf, s.r) {
+	if !copyable(f.os(), s.r) {
 		return nil
 	}
 	return s
@@ -193,14 +195,14 @@ func (f *File) readFromKernel(s *kernelSource) (n int64, more bool, err error) {
 	}
 	want := chunk.N
 	// As os.File has it: the lock of the destination, then that of the source.
-	f.cursor.turns.take(writing, nil)
-	defer f.cursor.turns.give(writing)
+	f.cursor.Take(file.Writing, false, nil)
+	defer f.cursor.Give(file.Writing, false)
 	if s.file != nil {
-		s.file.cursor.turns.take(reading, nil)
-		defer s.file.cursor.turns.give(reading)
+		s.file.cursor.Take(file.Reading, false, nil)
+		defer s.file.cursor.Give(file.Reading, false)
 	}
 	f.abandoned.wait(0, math.MaxInt64, nil)
-	n, err = f.cursor.osf.ReadFrom(chunk)
+	n, err = f.os().ReadFrom(chunk)
 	if s.limited != nil {
 		s.limited.N -= want - chunk.N
 	}
@@ -210,7 +212,7 @@ func (f *File) readFromKernel(s *kernelSource) (n int64, more bool, err error) {
 // writeToFile has the kernel copy to dst, if that is a regular file, and reports
 // whether there may be more.
 func (f *File) writeToFile(dst *os.File) (n int64, more bool, err error) {
-	if info, err := dst.Stat(); err == nil && !info.Mode().IsRegular() || !copyable(dst, f.cursor.osf) {
+	if info, err := dst.Stat(); err == nil && !info.Mode().IsRegular() || !copyable(dst, f.os()) {
 		return 0, true, nil
 	}
 	for more = true; more && f.kernelReads(); {
@@ -224,17 +226,17 @@ func (f *File) writeToFile(dst *os.File) (n int64, more bool, err error) {
 }
 
 func (f *File) writeChunk(dst *os.File) (int64, error) {
-	f.cursor.turns.take(reading, nil)
-	defer f.cursor.turns.give(reading)
-	return dst.ReadFrom(&io.LimitedReader{R: f.cursor.osf, N: kernelChunk})
+	f.cursor.Take(file.Reading, false, nil)
+	defer f.cursor.Give(file.Reading, false)
+	return dst.ReadFrom(&io.LimitedReader{R: f.os(), N: kernelChunk})
 }
 
 // sendfile has the kernel send the file to the socket that w is, and reports whether
 // the rest is to be sent otherwise. Others' Reads wait for it, as with an os.File.
 func (f *File) sendfile(w io.Writer, conn syscall.Conn) (n int64, more bool, err error) {
-	f.cursor.turns.take(reading, nil)
-	defer f.cursor.turns.give(reading)
-	n, err = f.cursor.osf.WriteTo(socket{conn, w})
+	f.cursor.Take(file.Reading, false, nil)
+	defer f.cursor.Give(file.Reading, false)
+	n, err = f.os().WriteTo(socket{conn, w})
 	if err == errNotSent {
 		return n, true, nil
 	}

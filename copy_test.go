@@ -333,7 +333,7 @@ func TestCopyOddEnds(t *testing.T) {
 				t.Run(what, func(t *testing.T) {
 					sameResults(t, copyResults(f.File(), func() (int64, error) { return copy(f.File()) }), want)
 				})
-				eventually(t, what+": no operation is left behind", func() bool { return f.users.Load() == 0 })
+				eventually(t, what+": no operation is left behind", func() bool { return f.core.Users() == 0 })
 				f.Close()
 			}
 		}
@@ -394,10 +394,10 @@ func TestReaderReadError(t *testing.T) {
 	const blocks = 20
 	kernel, f := openScripted(t, 32)
 	content := testPattern(blocks*defaultBlockSize, 2)
-	if err := os.Truncate(f.name, int64(len(content))); err != nil {
+	if err := os.Truncate(f.Name(), int64(len(content))); err != nil {
 		t.Fatal(err)
 	}
-	kernel.Attach(f.fd, aiotest.NewMem(content))
+	kernel.Attach(f.core.Fd(), aiotest.NewMem(content))
 	for _, bad := range []int64{0, 1, 7, 8, 13, blocks - 1} {
 		kernel.OnOp(func(op *aiotest.Op) aiotest.Verdict {
 			if op.Offset == bad*defaultBlockSize {
@@ -421,7 +421,7 @@ func TestReaderReadError(t *testing.T) {
 			t.Errorf("block %d fails: the Reader is at %d, want %d", bad, pos, n)
 		}
 		r.Close()
-		eventually(t, "no read is left behind", func() bool { return f.users.Load() == 0 })
+		eventually(t, "no read is left behind", func() bool { return f.core.Users() == 0 })
 	}
 }
 
@@ -498,7 +498,7 @@ func TestCopySocket(t *testing.T) {
 					t.Errorf("a cursor is at %d, %v", pos, err)
 				}
 			}
-			wantContent(t, dst.name, content)
+			wantContent(t, dst.Name(), content)
 		}
 	})
 }

@@ -39,11 +39,11 @@ func ReadFile(name string, opts ...Option) ([]byte, error) {
 // readAll reads the whole file. Files that do not tell their size, as those of
 // /proc, are read to their end.
 func (f *AsyncFile) readAll() ([]byte, error) {
-	if f.seekless { // a pipe, say
+	if f.core.Seekless { // a pipe, say
 		return io.ReadAll(f.File())
 	}
 	const minRead = 512                                   // a file of /proc may not work right in smaller pieces
-	size := int(f.size())                                 // once: others may write to the file
+	size := int(f.core.Size())                            // once: others may write to the file
 	data := slices.Grow([]byte(nil), size+minRead)[:size] // with room to meet the end
 	var reads []*Future
 	for off := 0; off < len(data); off += defaultBlockSize {

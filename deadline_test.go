@@ -82,7 +82,7 @@ func openHung(t *testing.T, depth int) (*aiotest.Kernel, *AsyncFile, *aiotest.Me
 	t.Helper()
 	kernel, f := openScripted(t, depth)
 	mem := aiotest.NewMem(testPattern(64*testBlock, 1))
-	kernel.Attach(f.fd, mem)
+	kernel.Attach(f.core.Fd(), mem)
 	return kernel, f, mem
 }
 
@@ -117,7 +117,7 @@ func TestDeadlineOnHungDevice(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := <-done
-			wantTimeout(t, r.err, c.op, f.name)
+			wantTimeout(t, r.err, c.op, f.Name())
 			if r.n != 0 {
 				t.Errorf("n = %d", r.n)
 			}
@@ -160,7 +160,7 @@ func TestDeadlineByTheClock(t *testing.T) {
 			v := f.File()
 			v.SetDeadline(soon())
 			_, err := c.call(v, make([]byte, testBlock))
-			wantTimeout(t, err, c.op, f.name)
+			wantTimeout(t, err, c.op, f.Name())
 			release(kernel)
 		})
 	}
@@ -177,7 +177,7 @@ func TestDeadlineOver(t *testing.T) {
 			v.SetDeadline(longAgo)
 			for range 20 { // a select takes either of two ways that are open
 				n, err := c.call(v, make([]byte, testBlock))
-				wantTimeout(t, err, c.op, f.name)
+				wantTimeout(t, err, c.op, f.Name())
 				if n != 0 {
 					t.Fatalf("n = %d", n)
 				}
@@ -211,7 +211,7 @@ func TestDeadlineReadAndWriteApart(t *testing.T) {
 	v.SetReadDeadline(longAgo)
 	v.SetWriteDeadline(time.Now().Add(time.Hour))
 	_, err := v.ReadAt(p, 0)
-	wantTimeout(t, err, "read", f.name)
+	wantTimeout(t, err, "read", f.Name())
 	if n, err := v.WriteAt(p, 0); n != len(p) || err != nil {
 		t.Errorf("WriteAt = %d, %v", n, err)
 	}
@@ -224,8 +224,8 @@ func TestDeadlineReadAndWriteApart(t *testing.T) {
 		t.Errorf("ReadAt = %d, %v", n, err)
 	}
 	_, err = v.WriteAt(p, 0)
-	wantTimeout(t, err, "write", f.name)
-	wantTimeout(t, v.Sync(), "sync", f.name)
+	wantTimeout(t, err, "write", f.Name())
+	wantTimeout(t, v.Sync(), "sync", f.Name())
 }
 
 // TestDeadlineQueueFull: every place is taken by operations that hang, so the
@@ -243,7 +243,7 @@ func TestDeadlineQueueFull(t *testing.T) {
 			v.SetDeadline(soon())
 			p := bytes.Repeat([]byte{1}, testBlock)
 			n, err := c.call(v, p)
-			wantTimeout(t, err, c.op, f.name)
+			wantTimeout(t, err, c.op, f.Name())
 			if n != 0 || !bytes.Equal(p, bytes.Repeat([]byte{1}, testBlock)) {
 				t.Errorf("n = %d, or the slice has changed", n)
 			}
@@ -274,10 +274,10 @@ func TestDeadlineWorkersHung(t *testing.T) {
 			name := putFile(t, testPattern(64*testBlock, 1))
 			f := open(name, flag)
 			v := f.File()
-			if f.aio && f.direct {
+			if f.core.OnKernel && f.core.Direct {
 				continue // goes to the kernel without a worker
 			}
-			free := hangWorkers(f.lane)
+			free := hangWorkers(f.core.Lane)
 			defer free()
 			for _, c := range hungCalls {
 				if c.name == "WriteAt" && flag&os.O_APPEND != 0 {
@@ -417,7 +417,7 @@ func TestDeadlineTurns(t *testing.T) {
 	v.SetReadDeadline(longAgo)
 	for _, c := range []<-chan outcomeOfCall{first, second} {
 		r := <-c
-		wantTimeout(t, r.err, "read", f.name)
+		wantTimeout(t, r.err, "read", f.Name())
 	}
 	if pos, _ := v.Seek(0, io.SeekCurrent); pos != 0 {
 		t.Errorf("the cursor is at %d", pos)
@@ -453,7 +453,7 @@ func TestDeadlineParts(t *testing.T) {
 	kernel.Await(1)
 	v.SetDeadline(longAgo)
 	r := <-done
-	wantTimeout(t, r.err, "read", f.name)
+	wantTimeout(t, r.err, "read", f.Name())
 	if r.n != 2*maxPrivate || !bytes.Equal(p[:r.n], content[:r.n]) {
 		t.Errorf("n = %d, or it read something else", r.n)
 	}
@@ -473,11 +473,11 @@ func TestDeadlineLeavesNothing(t *testing.T) {
 		for _, c := range hungCalls {
 			v.SetDeadline(time.Now().Add(time.Millisecond))
 			_, err := c.call(v, make([]byte, testBlock))
-			wantTimeout(t, err, c.op, f.name)
+			wantTimeout(t, err, c.op, f.Name())
 		}
 	}
 	release(kernel)
-	eventually(t, "the operations end", func() bool { return f.users.Load() == 0 })
+	eventually(t, "the operations end", func() bool { return f.core.Users() == 0 })
 	if n := f.ring.Stats().InFlight; n != 0 {
 		t.Errorf("%d places of 32 are taken", n)
 	}
@@ -819,12 +819,12 @@ func TestAbandonedWrite(t *testing.T) {
 			done := goCall(func() (int64, error) { return count(v.Write(first)) })
 			kernel.Await(1)
 			v.SetDeadline(longAgo)
-			wantTimeout(t, (<-done).err, "write", f.name)
+			wantTimeout(t, (<-done).err, "write", f.Name())
 
 			v.SetDeadline(soon())
 			begun := kernel.Counts().SubmittedOps
 			n, err := c.call(v)
-			wantTimeout(t, err, "write", f.name)
+			wantTimeout(t, err, "write", f.Name())
 			if n != 0 || kernel.Counts().SubmittedOps != begun {
 				t.Errorf("%d bytes, %d operations beside the late one", n, kernel.Counts().SubmittedOps-begun)
 			}

@@ -2,7 +2,7 @@ package asyncfile
 
 import (
 	"bytes"
-	"os"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,7 +33,7 @@ asyncfile 0.000000 ring #1 write 1024+512 3.1: ended 512
 asyncfile 0.000000 ring #1 write 1024+512 3.1: delivered
 `},
 		{"unaligned write", func(s *scripted) {
-			s.direct.align.Offset = block
+			s.direct.core.Align.Offset = block
 			s.direct.WriteAt(make([]byte, 100), 7).Wait()
 		}, `
 asyncfile 0.000000 ring #1 write 7+100 3.-: begun, on FILE
@@ -99,10 +99,10 @@ asyncfile 0.000000 ring #1 read 0+1024 3.3: ended 512, read FILE: cannot allocat
 asyncfile 0.000000 ring #1 read 0+1024 3.3: delivered
 `},
 		{"read behind a write through the page cache", func(s *scripted) {
-			s.direct.mixed, s.direct.align.Offset, s.direct.align.ReadOffset = true, block, block
+			s.direct.core.Mixed, s.direct.core.Align.Offset, s.direct.core.Align.ReadOffset = true, block, block
 			free := make(chan struct{})
 			for range defaultWorkers {
-				s.direct.lane.Go(jobFunc(func() { <-free }))
+				s.direct.core.Lane.Go(jobFunc(func() { <-free }))
 			}
 			write, read := s.direct.WriteAt(make([]byte, 100), 7), s.direct.ReadAt(AlignedBuffer(block), 0)
 			close(free)
@@ -139,32 +139,14 @@ asyncfile 0.000000 ring #2 read 5+1: answered 0, read FILE: file already closed
 				s.inBubble = true
 				s.settle()
 				var out bytes.Buffer
-				s.ring.trace(newTracer(s.ring, &out))
-				s.ring.tracer.ring = "ring"
+				s.ring.files.Trace(&out)
 				tt.run(s)
 				s.settle()
-				s.ring.tracer.mu.Lock()
-				defer s.ring.tracer.mu.Unlock()
-				if got := strings.ReplaceAll(out.String(), s.direct.name, "FILE"); got != tt.want[1:] {
+				got := strings.ReplaceAll(out.String(), s.direct.Name(), "FILE")
+				if got = strings.ReplaceAll(got, fmt.Sprintf("%p", s.ring.core), "ring"); got != tt.want[1:] {
 					t.Errorf("got\n%s\nwant\n%s", got, tt.want[1:])
 				}
 			})
 		})
-	}
-}
-
-func TestDebugIsOfTheEnvironment(t *testing.T) {
-	for value, want := range map[string]bool{"": false, "0": false, "1": true} {
-		t.Setenv(debugEnv, value)
-		r, err := NewRing(WithBackend(BackendPool))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := r.tracer != nil; got != want || got && r.tracer.out != os.Stderr {
-			t.Errorf("%s=%q: traces %v, want %v", debugEnv, value, got, want)
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
 	}
 }

@@ -169,9 +169,13 @@ func (p *pair) compareFiles() {
 func (p *pair) setBusy(on bool) {
 	switch {
 	case on && !p.busy:
-		p.file.async.users.Add(fewCalls)
+		for range fewCalls {
+			p.file.async.core.Enter()
+		}
 	case !on && p.busy:
-		p.file.async.users.Add(-fewCalls)
+		for range fewCalls {
+			p.file.async.core.Leave()
+		}
 	}
 	p.busy = on
 }

@@ -230,7 +230,7 @@ func TestDirectAligned(t *testing.T) {
 			if s := ring.Stats(); s.BouncedReads+s.BouncedWrites+s.ReadModifyWrites+s.BytesCopied != 0 {
 				t.Errorf("aligned requests were bounced: %+v", s)
 			}
-			if f.companion.osf != nil {
+			if f.core.Companion.Ready() {
 				t.Error("a second descriptor was opened")
 			}
 		})
@@ -246,7 +246,7 @@ func TestDirectCounts(t *testing.T) {
 	defer ring.Close()
 	f := createDirect(t, WithRing(ring))
 	defer f.Close()
-	if f.align.Offset == 1 || f.align.Memory == 1 {
+	if f.core.Align.Offset == 1 || f.core.Align.Memory == 1 {
 		t.Skip("everything is aligned here")
 	}
 	for _, op := range []Op{
@@ -587,7 +587,7 @@ func TestDirectReadGrowing(t *testing.T) {
 	for _, backend := range []Backend{BackendAuto, BackendPool} {
 		t.Run(backend.String(), func(t *testing.T) {
 			f := createDirect(t, WithBackend(backend))
-			if f.align.ReadOffset == 1 {
+			if f.core.Align.ReadOffset == 1 {
 				t.Skip("everything is aligned here")
 			}
 			var wg sync.WaitGroup

@@ -1,12 +1,16 @@
 package asyncfile
 
 import (
+	"errors"
+	"io"
 	"io/fs"
 	"math"
 	"os"
 	"time"
 
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
+	"github.com/seed-39be8cca/asyncfile/internal/vec"
 )
 
 // A File is an AsyncFile in the shape of an *os.File: every method of it, with
@@ -27,7 +31,7 @@ type File struct {
 	readUntil    deadline
 	writeUntil   deadline
 	abandoned    abandonedWrites
-	cursor       cursor
+	cursor       *file.Cursor
 	deadlineable bool // on a disk: with a cursor of the library's, and deadlines, which os.File has none of there
 }
 
@@ -42,10 +46,10 @@ func (f *AsyncFile) File() *File {
 }
 
 // initView prepares the view that File returns.
-func (f *AsyncFile) initView(deadlineable bool) {
+func (f *AsyncFile) initView() {
 	f.view.async = f
-	f.view.deadlineable = deadlineable
-	f.view.cursor.init(f.osf, f.refuse != nil)
+	f.view.deadlineable = f.core.OnDisk
+	f.view.cursor = &f.core.Cursor
 }
 
 // Async returns the AsyncFile that f is a view of.
@@ -67,7 +71,9 @@ func (f *File) direct() bool { return f.Async().Direct() }
 
 // plain reports whether a call may go to the os.File beneath as it is: nothing is to be
 // aligned, and the running kernel is the one that is to answer it.
-func (f *File) plain() bool { return !f.opened() || !f.async.direct && f.async.kernel == nil }
+func (f *File) plain() bool {
+	return !f.opened() || !f.async.core.Direct && !f.async.core.Staged()
+}
 
 // opened reports whether f is neither nil nor the zero File.
 func (f *File) opened() bool { return f != nil && f.async != nil }
@@ -76,10 +82,10 @@ func (f *File) opened() bool { return f != nil && f.async != nil }
 func (f *File) os() *os.File { return f.Async().os() }
 
 // refused returns the error of a call that transfers data where the Ring is
-// closed. One that needs no Ring is refused all the same, as AsyncFile.admit has
+// closed. One that needs no Ring is refused all the same, as Handle.admit has
 // it. On a closed file it is nil: os.File says that first.
 func (f *File) refused(kind OpKind) error {
-	if !f.opened() || !f.async.ring.core.Closed() || f.async.users.Load() < 0 {
+	if !f.opened() || !f.async.ring.core.Closed() || f.async.core.Closed() {
 		return nil
 	}
 	return f.async.pathError(kind, ring.ErrClosed)
@@ -99,13 +105,13 @@ func (f *File) Read(b []byte) (n int, err error) {
 	}
 	past := f.readUntil.wait()
 	plain := past == nil && f.plain()
-	c := &f.cursor
-	if !c.take(reading|moving, plain, past) {
-		return 0, f.async.timeout(OpRead)
+	c := f.cursor
+	if !c.Take(file.Reading|file.Moving, plain, past) {
+		return 0, f.async.givenUp(OpRead)
 	}
-	defer c.give(reading|moving, plain)
+	defer c.Give(file.Reading|file.Moving, plain)
 	if plain {
-		return c.osf.Read(b)
+		return f.os().Read(b)
 	}
 	return f.atCursor(Op{Kind: OpRead, Buf: b}, past)
 }
@@ -131,14 +137,14 @@ func (f *File) Write(b []byte) (n int, err error) {
 	}
 	past := f.writeUntil.wait()
 	plain := past == nil && f.plain()
-	c := &f.cursor
-	if !c.take(writing|moving, plain, past) {
-		return 0, f.async.timeout(OpWrite)
+	c := f.cursor
+	if !c.Take(file.Writing|file.Moving, plain, past) {
+		return 0, f.async.givenUp(OpWrite)
 	}
-	defer c.give(writing|moving, plain)
+	defer c.Give(file.Writing|file.Moving, plain)
 	if plain {
 		f.abandoned.wait(0, math.MaxInt64, nil)
-		return c.osf.Write(b)
+		return f.os().Write(b)
 	}
 	return f.atCursor(Op{Kind: OpWrite, Buf: b}, past)
 }
@@ -154,11 +160,11 @@ func (f *File) WriteString(s string) (n int, err error) {
 	if !f.plain() || f.writeUntil.wait() != nil {
 		return f.Write([]byte(s))
 	}
-	c := &f.cursor
-	c.take(writing|moving, true, nil)
-	defer c.give(writing|moving, true)
+	c := f.cursor
+	c.Take(file.Writing|file.Moving, true, nil)
+	defer c.Give(file.Writing|file.Moving, true)
 	f.abandoned.wait(0, math.MaxInt64, nil)
-	return c.osf.WriteString(s)
+	return f.os().WriteString(s)
 }
 
 // WriteAt writes b at offset off, in bytes. It is an error on a file opened with
@@ -184,7 +190,7 @@ func (f *File) Sync() error {
 		_, err := f.async.await(f.async.startUntil(Op{Kind: OpSync}, past), OpSync, past)
 		return err
 	}
-	if f.opened() && (f.async.busy() || f.async.kernel != nil) {
+	if f.opened() && (f.async.core.Users() > 0 || f.async.core.Staged()) {
 		_, err := f.async.Sync().Wait()
 		return err
 	}
@@ -240,8 +246,8 @@ func (f *File) SetWriteDeadline(t time.Time) error {
 }
 
 func (f *File) moveDeadline(d *deadline, t time.Time) error {
-	if f.async.users.Load() < 0 {
-		return &fs.PathError{Op: "set deadline", Path: f.async.name, Err: fs.ErrClosed}
+	if f.async.core.Closed() {
+		return &fs.PathError{Op: "set deadline", Path: f.async.Name(), Err: fs.ErrClosed}
 	}
 	d.move(t)
 	return nil
@@ -269,9 +275,9 @@ func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
 	if err := f.refused(op.Kind); err != nil {
 		return 0, err
 	}
-	refused := op.Offset < 0 || op.Kind.writes() && f.opened() && f.async.refuse != nil
+	refused := op.Offset < 0 || op.Kind.writes() && f.opened() && f.async.core.Appends()
 	if past != nil && len(op.Buf) > 0 && !refused {
-		return f.async.transferUntil(op, past)
+		return f.async.transferUntil(op, past, &f.abandoned)
 	}
 	if op.Kind.writes() && f != nil {
 		f.abandoned.wait(op.Offset, op.Offset+int64(len(op.Buf)), nil)
@@ -285,36 +291,67 @@ func (f *File) transfer(op Op, past <-chan struct{}) (int, error) {
 	return f.os().ReadAt(op.Buf, op.Offset)
 }
 
-// fewCalls is up to how many operations in flight on a direct file a blocking
-// call makes its system call itself. Measured on a virtio disk and two
-// processors, goroutines on one file: up to 4 a thread each is the faster, from 8
-// on the Ring is, and it takes half the processor time from 4 on.
-const fewCalls = 4
-
-// transferShared carries out an operation on a direct file: on the calling
-// goroutine where few others use the file, and through the Ring where many do. On
-// a file that can be written it is known to the file in either case, since it may
-// share a block with others, or make the file larger.
-func (f *AsyncFile) transferShared(op Op) (int, error) {
-	users := f.users.Add(1)
-	defer f.leave()
-	if users < 0 {
-		return 0, f.pathError(op.Kind, fs.ErrClosed)
+// atCursor carries out op, whose turn the caller has, by calls that have offsets.
+//
+// One lseek(2) takes the range and moves the cursor behind it. That is atomic for
+// whoever has the open file description, as read(2) and write(2) are. What was not
+// transferred is given back.
+func (f *File) atCursor(op Op, past <-chan struct{}) (n int, err error) {
+	if op.Kind.writes() && f.async.core.Appends() {
+		return f.appendAtCursor(op.Buf, past)
 	}
-	few := users <= fewCalls || !f.aio || f.inMemory
-	if few && !f.mixed && !op.Kind.writes() && f.fits(op.Buf, op.Offset) {
-		return f.performInline(&op)
+	taken := int64(len(op.Buf))
+	end, err := f.cursor.Seek(taken, io.SeekCurrent)
+	if err != nil { // so far does no cursor go: beyond a block device, say
+		taken = 0
+		end, err = f.cursor.Seek(0, io.SeekCurrent)
 	}
-	future := f.ring.futures.get()
-	future.carry(f, op.Kind)
-	f.submit(&call{op: op, to: future, here: few})
-	n, err := future.Wait()
-	f.ring.futures.put(future)
+	if err != nil {
+		return 0, f.async.pathError(op.Kind, errors.Unwrap(err))
+	}
+	op.Offset = end - taken
+	n, err = f.transfer(op, past)
+	if int64(n) != taken {
+		f.cursor.Seek(int64(n)-taken, io.SeekCurrent)
+	}
+	if n > 0 && op.Kind == OpRead && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil // the next Read meets it, as that of an os.File
+	}
 	return n, err
 }
 
-// busy reports whether operations are in flight.
-func (f *AsyncFile) busy() bool { return f.users.Load() > 0 }
+// appendAtCursor appends p, as one write, and moves the cursor behind it.
+func (f *File) appendAtCursor(p []byte, past <-chan struct{}) (n int, err error) {
+	op := Op{Kind: OpAppend, Buf: p}
+	var future *Future
+	switch {
+	case past == nil:
+		future = f.async.start(op)
+		n, err = future.Wait()
+	case f.async.late(past):
+		err = f.async.pathError(op.Kind, os.ErrDeadlineExceeded)
+	default:
+		op.Buf = AlignedBuffer(len(p))
+		callers := vec.Bytes(p)
+		if copied, fault := callers.Gather(op.Buf); fault != nil {
+			if copied == 0 {
+				return 0, f.async.pathError(op.Kind, fault)
+			}
+			op.Buf = op.Buf[:copied]
+			defer func() {
+				if err == nil {
+					err = f.async.pathError(op.Kind, fault)
+				}
+			}()
+		}
+		future = f.async.startUntil(op, past)
+		n, err = f.async.await(future, op.Kind, past)
+	}
+	if n > 0 {
+		f.cursor.Seek(future.Offset()+int64(n), io.SeekStart)
+	}
+	return n, err
+}
 
 // The rest is os.File's own.
 
@@ -330,9 +367,9 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 	if !f.onDisk() {
 		return f.os().Seek(offset, whence)
 	}
-	f.cursor.turns.take(moving, nil)
-	defer f.cursor.turns.give(moving)
-	return f.cursor.seek(offset, whence)
+	f.cursor.Take(file.Moving, false, nil)
+	defer f.cursor.Give(file.Moving, false)
+	return f.cursor.Seek(offset, whence)
 }
 
 // ReadDir reads the directory, as os.File.ReadDir does.

@@ -68,11 +68,11 @@ func (f *AsyncFile) traits() string {
 	if !f.opened() {
 		return "(none)"
 	}
-	traits := fmt.Sprintf("(%q, %v", f.name, f.Backend())
-	if f.direct {
+	traits := fmt.Sprintf("(%q, %v", f.Name(), f.Backend())
+	if f.Direct() {
 		traits += ", direct"
 	}
-	if f.users.Load() < 0 {
+	if f.core.Closed() {
 		traits += ", closed"
 	}
 	return traits + ")"
@@ -130,7 +130,7 @@ func (r *Reader) String() string {
 	if !r.made() {
 		return "Reader(none)"
 	}
-	return fmt.Sprintf("Reader(%q at %d)", r.file.name, r.Offset())
+	return fmt.Sprintf("Reader(%q at %d)", r.file.Name(), r.Offset())
 }
 
 // String describes the Writer, as `Writer("data" at 4096)`. It is not safe for
@@ -139,7 +139,7 @@ func (w *Writer) String() string {
 	if !w.made() {
 		return "Writer(none)"
 	}
-	return fmt.Sprintf("Writer(%q at %d)", w.file.name, w.Offset())
+	return fmt.Sprintf("Writer(%q at %d)", w.file.Name(), w.Offset())
 }
 
 // String describes the Range, as "512 bytes at 8192".
@@ -158,7 +158,7 @@ func (r *ReaderAt) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return fmt.Sprintf("ReaderAt(%q, closed)", r.file.name)
+		return fmt.Sprintf("ReaderAt(%q, closed)", r.file.Name())
 	}
-	return fmt.Sprintf("ReaderAt(%q, %d bytes ahead)", r.file.name, r.taken)
+	return fmt.Sprintf("ReaderAt(%q, %d bytes ahead)", r.file.Name(), r.taken)
 }

@@ -78,9 +78,6 @@ func (p *futurePool) put(f *Future) {
 	p.idle.Put(f)
 }
 
-// deliver resolves the Future with the outcome of its operation.
-func (f *Future) deliver(c Completion) { f.resolve(c.N, c.Err, c.Offset) }
-
 // resolve writes the result and wakes whoever waits. It is called once.
 func (f *Future) resolve(n int, err error, offset int64) {
 	f.n, f.err, f.offset = n, err, offset
@@ -140,9 +137,6 @@ func (f *Future) ask() {
 		f.lane.Ask()
 	}
 }
-
-// follow implements follower.
-func (f *Future) follow(q *ring.Request) { f.request.Store(q) }
 
 // expect counts the Future with its Ring, unless it is counted already.
 func (f *Future) expect() {

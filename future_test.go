@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
 
 // openScripted opens a file whose operations go to a scripted kernel, by the
@@ -34,8 +35,8 @@ func openScripted(t *testing.T, depth int) (*aiotest.Kernel, *AsyncFile) {
 		t.Fatal(err)
 	}
 	kernel.OnOp(func(*aiotest.Op) aiotest.Verdict { return aiotest.Hold() })
-	kernel.Attach(f.fd, mem)
-	f.direct, f.blocks, f.mixed, f.resizesAlone = true, blocking{}, false, false
+	kernel.Attach(f.core.Fd(), mem)
+	f.core.Direct, f.core.Blocks, f.core.Mixed, f.core.ResizesAlone = true, file.Blocking{}, false, false
 	t.Cleanup(func() {
 		for _, op := range kernel.Held() {
 			op.Complete()
@@ -161,7 +162,7 @@ func TestAbandon(t *testing.T) {
 	if n := f.ring.Stats().InFlight; n != 1 {
 		t.Errorf("%d in flight, want the one that was abandoned", n)
 	}
-	if f.ring.core.TryAcquire(f.lane) != nil {
+	if f.ring.core.TryAcquire(f.core.Lane) != nil {
 		t.Error("its place was given away")
 	}
 	kernel.Await(1)[0].Complete()
@@ -458,7 +459,7 @@ func TestHappensBefore(t *testing.T) {
 
 // TestFutureAllocations counts what an operation with a Future allocates.
 func TestFutureAllocations(t *testing.T) {
-	if raceEnabled() || os.Getenv(verifyEnv) == "1" {
+	if raceEnabled() || os.Getenv(file.VerifyEnv) == "1" {
 		t.Skip("the race detector allocates, and so does the verifier")
 	}
 	name := putFile(t, testPattern(testBlock, 1))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
 
 // A fuzzInput is the bytes from which a fuzzer draws what it does. Past the end
@@ -147,7 +148,7 @@ func FuzzAsyncFile(f *testing.F) {
 const fuzzFlying = 24
 
 func (z *fuzzer) open() {
-	z.ring.bounces.verifier = newVerifier()
+	z.ring.files.Verify(func(message string) { panic(message) })
 	name := filepath.Join(z.TempDir(), "file")
 	flag, direct := os.O_RDWR|os.O_CREATE, DirectPrefer
 	switch z.mode {
@@ -171,10 +172,10 @@ func (z *fuzzer) open() {
 		z.Fatal(err)
 	}
 	z.Cleanup(func() { plain.Close() })
-	z.Logf("mode %d, depth %d, faults %v, %d bytes, %+v", z.mode, z.ring.Depth(), z.faults, len(z.model), z.file.align)
-	z.unit = max(z.file.align.Offset, z.file.align.ReadOffset)
+	z.Logf("mode %d, depth %d, faults %v, %d bytes, %+v", z.mode, z.ring.Depth(), z.faults, len(z.model), z.file.core.Align)
+	z.unit = max(z.file.core.Align.Offset, z.file.core.Align.ReadOffset)
 	z.kernel.SetUnit(z.unit)
-	z.kernel.Attach(z.file.fd, fuzzContents{plain, z.T, z.file.align})
+	z.kernel.Attach(z.file.core.Fd(), fuzzContents{plain, z.T, z.file.core.Align})
 }
 
 // data returns n bytes that are not those of another call, and no canaries.
@@ -182,7 +183,7 @@ func (z *fuzzer) data(n int) []byte {
 	z.count++
 	p := make([]byte, n)
 	for i := range p {
-		if p[i] = byte(i*7) ^ byte(i>>8)*31 ^ byte(z.count*101); p[i] == canaryByte {
+		if p[i] = byte(i*7) ^ byte(i>>8)*31 ^ byte(z.count*101); p[i] == file.Canary {
 			p[i] = byte(z.count)%64 + 1
 		}
 	}
@@ -428,7 +429,7 @@ func (z *fuzzer) check(fl *flight, n int, err error, off int64) error {
 	want := len(fl.data)
 	if err != nil && err != io.EOF {
 		var pe *fs.PathError
-		if !errors.As(err, &pe) || pe.Path != z.file.Name() || pe.Op != fl.op.Kind.errorOp() {
+		if !errors.As(err, &pe) || pe.Path != z.file.Name() || pe.Op != file.Kind(fl.op.Kind).ErrorOp() {
 			return errors.New("not a PathError of this operation")
 		}
 		if !(z.faults && (errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENOSPC)) || z.dying && errors.Is(err, syscall.EPERM)) {
@@ -532,7 +533,7 @@ func (z *fuzzer) compare() {
 		z.Fatal(err)
 	}
 	if z.dying {
-		if at := bytes.IndexByte(disk, canaryByte); at >= 0 {
+		if at := bytes.IndexByte(disk, file.Canary); at >= 0 {
 			z.Errorf("byte %d of the file was never put into a bounce buffer", at)
 		}
 		return

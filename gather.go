@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"math"
+
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
 
 // A mergedRead is one operation of ReadMany, and the Ranges that it is for.
@@ -157,7 +159,7 @@ func (g *gathering) merge(p rangePart) bool {
 
 // blocks returns what is to be read for r.
 func (g *gathering) blocks(r Range) (from, to int64) {
-	unit := int64(g.file.unit(OpRead))
+	unit := int64(g.file.core.Align.ReadOffset)
 	from, to = r.Offset, r.Offset+int64(r.Length)
 	if r.Length == 0 || to > math.MaxInt64-unit {
 		return from, to // then the file has the bytes copied
@@ -172,7 +174,7 @@ func (g *gathering) flush() bool {
 		return true
 	}
 	size := int(r.to - r.from)
-	r.charge = bounceSize(size) + partCharge*len(r.parts)
+	r.charge = file.BounceSize(size) + partCharge*len(r.parts)
 	for !g.hasRoom(r) {
 		if !g.step() {
 			return false
@@ -188,7 +190,7 @@ func (g *gathering) flush() bool {
 		g.line.push(r)
 	}
 	if !r.ended {
-		r.buf = g.file.ring.bounces.get(size)
+		r.buf = g.file.ring.files.Bounces.Get(size)
 		g.submit(r, r.buf, r.from)
 	}
 	return true
@@ -309,7 +311,7 @@ func (g *gathering) recycle(r *mergedRead) {
 		return
 	}
 	if r.buf != nil {
-		g.file.ring.bounces.put(r.buf)
+		g.file.ring.files.Bounces.Put(r.buf)
 	}
 	*r = mergedRead{parts: r.parts[:0]}
 	g.idle.push(r)

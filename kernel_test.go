@@ -85,9 +85,9 @@ func (s *scripted) open(name string, direct bool, contents aiotest.File) *AsyncF
 	if err != nil {
 		s.Fatal(err)
 	}
-	f.direct = direct
+	f.core.Direct = direct
 	s.files = append(s.files, f)
-	s.kernel.Attach(f.fd, contents)
+	s.kernel.Attach(f.core.Fd(), contents)
 	return f
 }
 
@@ -102,8 +102,8 @@ func (s *scripted) openOwn(contents aiotest.File) *AsyncFile {
 func (s *scripted) otherLane(contents aiotest.File) *AsyncFile {
 	s.Helper()
 	f := s.openOwn(contents)
-	f.lane.Release()
-	f.lane = s.ring.core.LaneOf(uint64(len(s.files))<<32, true)
+	f.core.Lane.Release()
+	f.core.Lane = s.ring.core.LaneOf(uint64(len(s.files))<<32, true)
 	return f
 }
 
@@ -265,9 +265,9 @@ func (s *scripted) together(files []*AsyncFile, ops []Op) []*Future {
 	var batch ring.Requests
 	for i := range ops {
 		futures[i] = files[i].newFuture(ops[i].Kind)
-		files[i].begin(&call{op: ops[i], to: futures[i]}, &batch)
+		beginTo(files[i], ops[i], futureSink{futures[i]}, &batch)
 	}
-	files[0].lane.Push(batch, ring.Lazily)
+	files[0].core.Lane.Push(batch, ring.Lazily)
 	return futures
 }
 

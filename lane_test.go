@@ -465,7 +465,7 @@ func TestSubmissionBehindAWaitForItsSlot(t *testing.T) {
 		t.Run(wait.name, func(t *testing.T) {
 			inBubble(t, 1, func(s *scripted) {
 				var batch ring.Requests
-				s.direct.begin(&call{op: readOps(1, 10)[0], to: s.direct.newFuture(OpRead)}, &batch)
+				beginTo(s.direct, readOps(1, 10)[0], futureSink{s.direct.newFuture(OpRead)}, &batch)
 				over := make(chan struct{})
 				go func() {
 					wait.slot(s)
@@ -473,7 +473,7 @@ func TestSubmissionBehindAWaitForItsSlot(t *testing.T) {
 				}()
 				s.inNoTime("the end of what comes late", func() {
 					s.settle()
-					s.direct.lane.Push(batch, ring.Lazily)
+					s.direct.core.Lane.Push(batch, ring.Lazily)
 					<-over
 				})
 			})

@@ -1,6 +1,9 @@
 package asyncfile
 
-import "github.com/seed-39be8cca/asyncfile/internal/vec"
+import (
+	"github.com/seed-39be8cca/asyncfile/internal/file"
+	"github.com/seed-39be8cca/asyncfile/internal/vec"
+)
 
 // An OpKind is what an operation does.
 type OpKind uint8
@@ -17,27 +20,13 @@ const (
 
 // String returns "read", "write", "readv", "writev", "append", "sync" or
 // "datasync".
-func (k OpKind) String() string {
-	return name(int(k), "OpKind", "read", "write", "readv", "writev", "append", "sync", "datasync")
-}
+func (k OpKind) String() string { return file.Kind(k).String() }
 
-// errorOp returns what a *fs.PathError of the operation has as its Op, which is
-// what os.File's has: of the ways to write there is one name.
-func (k OpKind) errorOp() string {
-	switch {
-	case k.writes():
-		return OpWrite.String()
-	case k == OpReadv:
-		return OpRead.String()
-	}
-	return k.String()
-}
+func (k OpKind) writes() bool { return file.Kind(k).Writes() }
 
-func (k OpKind) writes() bool { return k == OpWrite || k == OpWritev || k == OpAppend }
+func (k OpKind) vectored() bool { return file.Kind(k).Vectored() }
 
-func (k OpKind) vectored() bool { return k == OpReadv || k == OpWritev }
-
-func (k OpKind) syncs() bool { return k == OpSync || k == OpDatasync }
+func (k OpKind) syncs() bool { return file.Kind(k).Syncs() }
 
 // An Op describes one operation of Submit. The zero Kind is OpRead. A Kind that
 // is none of the above, and a buffer in the field that Kind does not use, are
@@ -53,6 +42,9 @@ type Op struct {
 // check returns an error where the operation is not what its caller can have meant:
 // bytes that would go nowhere are no success.
 func (op *Op) check() error {
+	if _, err := op.size(); err != nil {
+		return err
+	}
 	switch {
 	case op.Kind > OpDatasync:
 		return invalid("Op.Kind %d: use OpRead to OpDatasync", op.Kind)
@@ -82,12 +74,14 @@ func (op *Op) size() (int64, error) {
 	return n, err
 }
 
-// cursor returns a cursor at the start of the operation's memory. size has no
-// error.
-func (op *Op) cursor() vec.Cursor {
-	if !op.Kind.vectored() {
-		return vec.Bytes(op.Buf)
-	}
-	c, _ := vec.Buffers(op.Bufs)
-	return c
+// plain returns the operation as internal/file has it, whose Kinds have the same
+// numbers.
+func (op *Op) plain() file.Op {
+	return file.Op{Kind: file.Kind(op.Kind), Buf: op.Buf, Bufs: op.Bufs, Offset: op.Offset}
+}
+
+// call returns the Call of the operation, for a file's machinery, of which to wants to
+// know.
+func (op *Op) call(to file.Sink) file.Call {
+	return file.Call{Op: op.plain(), To: to, Invalid: op.check()}
 }

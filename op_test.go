@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
 
 // TestOpFields submits every Kind with every combination of fields. An
@@ -71,7 +73,7 @@ func TestOpFields(t *testing.T) {
 func wantOpRefused(t *testing.T, f *AsyncFile, op Op, n int, err error) {
 	t.Helper()
 	var pe *fs.PathError
-	if n != 0 || !errors.Is(err, os.ErrInvalid) || !errors.As(err, &pe) || pe.Path != f.Name() || pe.Op != op.Kind.errorOp() ||
+	if n != 0 || !errors.Is(err, os.ErrInvalid) || !errors.As(err, &pe) || pe.Path != f.Name() || pe.Op != file.Kind(op.Kind).ErrorOp() ||
 		!strings.Contains(err.Error(), ": use ") && !strings.Contains(err.Error(), ": leave ") {
 		t.Fatalf("%+v: %d, %v", op, n, err)
 	}
@@ -114,7 +116,7 @@ func TestOpTooLarge(t *testing.T) {
 func TestErrorOps(t *testing.T) {
 	var got []string
 	for kind := range OpDatasync + 2 {
-		got = append(got, kind.errorOp())
+		got = append(got, file.Kind(kind).ErrorOp())
 	}
 	if got := fmt.Sprint(got); got != "[read write read write write sync datasync OpKind(7)]" {
 		t.Error(got)

@@ -5,19 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
-	"syscall"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
-
-// blocking says which direct writes block in io_submit.
-type blocking struct {
-	all    bool
-	unit   int64 // those that are not of whole units of so many bytes
-	beyond bool  // those that end beyond the end of the file, for which it is extended first
-}
 
 // Open opens the named file for reading, as os.Open does.
 func Open(name string, opts ...Option) (*AsyncFile, error) {
@@ -95,42 +87,34 @@ func newFile(osf *os.File, c *config) (*AsyncFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &AsyncFile{
-		osf:     osf,
-		name:    osf.Name(),
-		align:   aio.Alignment{Memory: 1, Offset: 1, ReadOffset: 1},
-		drained: make(chan struct{}, 1),
-	}
-	f.companion.reopen, f.companion.setDirect = aio.Reopen, aio.SetDirect
-	f.seeker.reopen = aio.Reopen
-	raw, err := osf.SyscallConn()
+	core, err := file.New(osf, info, misaligned)
 	if err != nil {
 		return nil, err
 	}
-	if err := raw.Control(func(fd uintptr) { f.fd = int(fd) }); err != nil {
-		return nil, err
-	}
-	_, f.refuse = osf.WriteAt(nil, 0)
+	f := &AsyncFile{core: core}
+	core.Owner = f
 	if err := f.setDirect(c, info); err != nil {
 		return nil, err
 	}
-	if err := f.attach(c, info); err != nil {
-		f.unsetDirect()
+	place, err := f.attach(c, info)
+	if err != nil {
+		core.UnsetDirect()
 		return nil, err
 	}
-	f.directSet = f.directSet && !c.keepDirect
-	if err = f.joinKernel(info); err == nil {
+	if info.Mode().IsRegular() {
+		err = core.JoinKernel(f.ring.kernel)
+	}
+	if err == nil {
 		info, err = f.truncateAtOpen(c, info)
 	}
 	if err != nil {
-		f.leaveKernel()
-		f.unsetDirect()
-		f.releaseRing()
+		core.LeaveKernel()
+		core.UnsetDirect()
+		place.Release()
 		return nil, err
 	}
-	f.setRoutes(info)
-	f.initView(capable(info))
-	f.cleanup = runtime.AddCleanup(f, leftBehind.release, leftBehind{raw, f.directSet, f.lane, f.releaseRing})
+	core.Attach(place, info)
+	f.initView()
 	return f, nil
 }
 
@@ -141,50 +125,33 @@ func (f *AsyncFile) truncateAtOpen(c *config, info os.FileInfo) (os.FileInfo, er
 	if !c.truncate || !info.Mode().IsRegular() || c.absent && info.Size() == 0 {
 		return info, nil
 	}
-	if err := f.setSize(0); err != nil {
-		return nil, &fs.PathError{Op: "open", Path: f.name, Err: errors.Unwrap(err)}
+	if err := f.core.SetSize(0); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: f.core.Name(), Err: errors.Unwrap(err)}
 	}
-	return f.osf.Stat()
-}
-
-// leftBehind is what remains of an AsyncFile that was dropped without Close.
-type leftBehind struct {
-	raw       syscall.RawConn // keeps the file open until then
-	directSet bool
-	lane      *ring.Lane
-	ring      func() error // gives the Ring back
-}
-
-func (l leftBehind) release() {
-	if l.directSet {
-		l.raw.Control(func(fd uintptr) { aio.SetDirect(int(fd), false) })
-	}
-	l.lane.Release()
-	go l.ring()
+	return f.os().Stat()
 }
 
 // privateDepth is the queue depth of the Ring of a file that shares none.
 const privateDepth = 16
 
-// attach finds the Ring that the file runs on.
-func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
-	want := capable(info) && (c.backend == BackendAIO || c.backend == BackendAuto && f.direct)
-	f.releaseRing = func() error { return nil }
+// attach finds the Ring that the file runs on, and returns where it is to be attached.
+func (f *AsyncFile) attach(c *config, info os.FileInfo) (at file.Place, err error) {
+	want := f.core.OnDisk && (c.backend == BackendAIO || c.backend == BackendAuto && f.Direct())
+	at = file.Place{Kernel: want, KeepDirect: c.keepDirect, Release: func() error { return nil }}
 	if c.ring != nil && c.ring.core.Closed() {
-		return ring.ErrClosed
+		return at, ring.ErrClosed
 	}
 	// A pipe's reader may keep an operation waiting for as long as it likes: that
 	// is to hold up no other files, neither for workers nor for slots.
-	alone := !capable(info) && !info.IsDir()
+	at.Alone = !f.core.OnDisk && !info.IsDir()
 	why := f.whyPool(c.backend, info)
-	var err error
 	switch {
-	case c.ring != nil && !alone:
+	case c.ring != nil && !at.Alone:
 		f.ring = c.ring
 		if want && !c.ring.core.OnKernel() {
 			f.reason = c.ring.reason
 			if c.backend == BackendAIO {
-				return errors.Join(invalid("WithRing and BackendAIO: the Ring is on the pool"), c.ring.reason)
+				return at, errors.Join(invalid("WithRing and BackendAIO: the Ring is on the pool"), c.ring.reason)
 			}
 		}
 	case c.shaped != "":
@@ -192,95 +159,58 @@ func (f *AsyncFile) attach(c *config, info os.FileInfo) error {
 			c.backend = BackendPool
 		}
 		if f.ring, err = newRing(c); err != nil {
-			return err
+			return at, err
 		}
-		f.reason, f.releaseRing = f.ring.reason, f.ring.core.Close
-	case alone:
+		f.reason, at.Release = f.ring.reason, f.ring.core.Close
+	case at.Alone:
 		c.backend, c.depth = BackendPool, min(c.depth, privateDepth)
 		if f.ring, err = newRing(c); err != nil {
-			return err
+			return at, err
 		}
-		f.releaseRing = f.ring.core.Close
+		at.Release = f.ring.core.Close
 	default:
-		shared := &sharedPool
-		if want {
-			shared = &sharedAIO
+		if at.Release, err = f.share(want, c.backend); err != nil {
+			return at, err
 		}
-		f.ring, err = shared.acquire()
-		if err != nil && c.backend == BackendAuto {
-			f.reason = err
-			shared = &sharedPool
-			f.ring, err = shared.acquire()
-		}
-		if err != nil {
-			return err
-		}
-		f.releaseRing = func() error { shared.release(); return nil }
 	}
-	f.aio = want && f.ring.core.OnKernel()
-	if !f.aio && f.reason == nil {
+	if !(want && f.ring.core.OnKernel()) && f.reason == nil {
 		f.reason = why
 	}
-	device, err := aio.Device(f.fd)
-	f.lane = f.ring.core.LaneOf(device, !alone && err == nil)
-	return nil
+	at.Group = f.ring.files
+	return at, nil
+}
+
+// share has the file run on a Ring that files share which name none, on native AIO if
+// want says so, and returns how it is given back.
+func (f *AsyncFile) share(want bool, backend Backend) (release func() error, err error) {
+	shared := &sharedPool
+	if want {
+		shared = &sharedAIO
+	}
+	f.ring, err = shared.acquire()
+	if err != nil && backend == BackendAuto {
+		f.reason = err
+		shared = &sharedPool
+		f.ring, err = shared.acquire()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() error { shared.release(); return nil }, nil
 }
 
 // whyPool returns why the file goes on the pool with such a backend, what is plainest
 // first.
 func (f *AsyncFile) whyPool(backend Backend, info os.FileInfo) error {
 	switch {
-	case !capable(info):
+	case !f.core.OnDisk:
 		return fmt.Errorf("asyncfile: it is no regular file nor block device (%v), and native AIO has no meaning for others", info.Mode().Type())
 	case backend == BackendPool:
 		return errors.New("asyncfile: WithBackend, or ASYNCFILE_BACKEND, asks for the pool")
-	case f.direct:
+	case f.core.Direct:
 		return errors.New("asyncfile: its Ring was made with BackendPool")
 	case f.directReason != nil:
 		return fmt.Errorf("asyncfile: it is buffered: %w", f.directReason)
 	}
 	return errors.New("asyncfile: it is buffered: pass WithDirect(DirectPrefer)")
-}
-
-// capable reports whether native AIO has a meaning for the file: whether it has
-// offsets and a device.
-func capable(info os.FileInfo) bool {
-	mode := info.Mode()
-	return mode.IsRegular() || mode&os.ModeDevice != 0 && mode&os.ModeCharDevice == 0
-}
-
-// setRoutes learns from the file system which operations block where.
-func (f *AsyncFile) setRoutes(info os.FileInfo) {
-	regular := info.Mode().IsRegular()
-	f.seekless = !regular
-	var writable bool
-	var block int64
-	if f.direct {
-		flags, err := aio.StatusFlags(f.fd)
-		writable = err != nil || flags&(os.O_WRONLY|os.O_RDWR) != 0
-		block = aio.BlockSize(f.fd)
-	}
-	f.sequence.init(f.ring, max(block, int64(os.Getpagesize())))
-	f.mixed = writable // a block device, too
-	system, err := aio.FileSystem(f.fd)
-	if err != nil || !regular {
-		return
-	}
-	f.inMemory = system == aio.Tmpfs
-	f.cached.Store(!f.direct && !f.inMemory)
-	f.resizesAlone = writable
-	if !f.aio || !writable {
-		return
-	}
-	switch system {
-	case aio.Tmpfs: // copies memory, whatever the offset
-	case aio.Btrfs: // falls back to buffered writes, and flushes them
-		f.blocks.all = true
-	case aio.XFS: // extends without waiting
-		f.blocks.unit = block
-	default: // ext4, and what is not known to do better
-		f.blocks.unit = block
-		f.blocks.beyond = true
-		f.sequence.resized(info.Size())
-	}
 }

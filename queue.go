@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
@@ -60,6 +61,9 @@ type Queue struct {
 	asked     []*ring.Ring // that it is counted with
 }
 
+// A cacheLine keeps what many processors write off the lines of others.
+type cacheLine [64]byte
+
 // NewQueue returns a Queue with depth places; depth is at least 1. A lesser one
 // counts as 1. How many of the operations are in flight at once is up to the
 // files' Rings. A place takes some 90 bytes, and NewQueue panics, as make does,
@@ -105,16 +109,19 @@ func (q *Queue) submit(f *AsyncFile, op Op, tag any, until <-chan struct{}) erro
 	if err := q.take(); err != nil {
 		return err
 	}
-	if !f.aio {
-		f.submit(&call{op: op, to: q, tag: tag, until: until})
+	c := op.call(queueSink{q})
+	c.Tag, c.Until = tag, until
+	if !f.core.OnKernel {
+		f.core.Submit(&c)
 		return nil
 	}
-	q.extend(f.lane)
+	q.extend(f.core.Lane)
 	h := q.haste()
 	if !q.asking.Load() && (q.parked.Load() > 0 || !q.pulled()) {
 		q.ask()
 	}
-	f.submit(&call{op: op, to: q, tag: tag, haste: h, until: until})
+	c.Haste = h
+	f.core.Submit(&c)
 	if h == ring.Lazily && q.pulling.Load() > 0 { // one came, and may have found nothing to send
 		q.urge()
 	}
@@ -255,6 +262,18 @@ func (q *Queue) reclaim() {
 		q.reclaimed += n
 		q.places.Release(n)
 	}
+}
+
+// A queueSink is a Queue as what files tell the outcomes of operations.
+type queueSink struct{ q *Queue }
+
+// Follow implements file.Sink.
+func (s queueSink) Follow(*ring.Request) {}
+
+// Deliver implements file.Sink.
+func (s queueSink) Deliver(o file.Outcome) {
+	f, _ := o.File.Owner.(*AsyncFile)
+	s.q.deliver(Completion{Op: OpKind(o.Kind), File: f, Buf: o.Buf, Offset: o.Offset, N: o.N, Err: o.Err, Tag: o.Tag})
 }
 
 // deliver sends a completion. There is room: its place is still taken.

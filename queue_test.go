@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
@@ -421,7 +422,7 @@ func TestQueueDepth(t *testing.T) {
 
 // TestQueueAllocations counts what an operation of a Queue allocates.
 func TestQueueAllocations(t *testing.T) {
-	if raceEnabled() || os.Getenv(verifyEnv) == "1" {
+	if raceEnabled() || os.Getenv(file.VerifyEnv) == "1" {
 		t.Skip("the race detector allocates, and so does the verifier")
 	}
 	name := putFile(t, testPattern(testBlock, 1))

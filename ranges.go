@@ -1,15 +1,10 @@
 package asyncfile
 
 import (
-	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 	"math"
 	"os"
-	"syscall"
-
-	"github.com/seed-39be8cca/asyncfile/internal/aio"
 )
 
 // PunchHole gives back the blocks of the n bytes from offset off on, which read as
@@ -23,7 +18,10 @@ import (
 // submitted after it. On a buffered file a write in flight to the same range may
 // land before it or after it.
 func (f *AsyncFile) PunchHole(off, n int64) error {
-	return f.changeRange("punch", off, n, func() error { return f.punch(off, n) })
+	if err := f.checkRange("punch", off, n); err != nil {
+		return err
+	}
+	return f.core.PunchHole(off, n)
 }
 
 // ZeroRange has the n bytes from offset off on read as zeros, as if zeros had been
@@ -31,34 +29,10 @@ func (f *AsyncFile) PunchHole(off, n int64) error {
 // transferred: blocks stay allocated, or become so, so that later writes there need no
 // new ones. Ranges, errors, order and durability are those of AsyncFile.PunchHole.
 func (f *AsyncFile) ZeroRange(off, n int64) error {
-	return f.changeRange("zero", off, n, func() error {
-		f.sequence.seen(f.size())
-		err := f.zero(off, n)
-		if err == nil {
-			f.sequence.grown(off + n)
-		}
-		return err
-	})
-}
-
-// changeRange runs change alone on a direct file, since fallocate(2) waits, inode lock
-// held, for all of its direct I/O, wherever that is (ext4_punch_hole, fs/ext4/inode.c,
-// and xfs_file_fallocate: inode_dio_wait). So the range does not matter to
-// internal/order: this is one more Exclusive.
-func (f *AsyncFile) changeRange(op string, off, n int64, change func() error) error {
-	if err := f.checkRange(op, off, n); err != nil {
+	if err := f.checkRange("zero", off, n); err != nil {
 		return err
 	}
-	return f.resize(op, func() error {
-		if err := change(); err != nil {
-			return &fs.PathError{Op: op, Path: f.name, Err: err}
-		}
-		if f.direct {
-			// As in truncate: the ends of the range were zeroed in the page cache.
-			_ = f.flush(off, n)
-		}
-		return nil
-	})
+	return f.core.ZeroRange(off, n)
 }
 
 // checkRange returns an error where n bytes from off on are not a range of a file.
@@ -67,7 +41,7 @@ func (f *AsyncFile) checkRange(op string, off, n int64) error {
 		return os.ErrInvalid
 	}
 	if off < 0 || n < 1 || n > math.MaxInt64-off {
-		return &fs.PathError{Op: op, Path: f.name, Err: invalid(
+		return &fs.PathError{Op: op, Path: f.core.Name(), Err: invalid(
 			"%d bytes from offset %d on: use an offset of 0 or more and a length of 1 or more, whose sum an int64 holds", n, off)}
 	}
 	return nil
@@ -92,9 +66,9 @@ func (f *AsyncFile) DataRanges() iter.Seq2[int64, int64] {
 			return
 		}
 		for at := int64(0); ; {
-			from, to, err := f.nextData(at)
+			from, to, err := f.core.NextData(at)
 			if err != nil {
-				if from, to = at, f.endOfData(at, err); from < to {
+				if from, to = at, f.core.EndOfData(at, err); from < to {
 					yield(from, to-from)
 				}
 				return
@@ -107,36 +81,6 @@ func (f *AsyncFile) DataRanges() iter.Seq2[int64, int64] {
 	}
 }
 
-// nextData returns the first range of data from offset at on. It asks on a descriptor
-// of its own, since lseek(2) moves the cursor that users, children and duplicates
-// share. That one stays open until Close: to close any descriptor of a file gives up all
-// record locks that the process has on it (F_SETLK, fcntl(2)).
-func (f *AsyncFile) nextData(at int64) (from, to int64, err error) {
-	if !f.enter() {
-		return 0, 0, fs.ErrClosed
-	}
-	defer f.leave()
-	if f.seekless {
-		return 0, 0, errors.ErrUnsupported // to open a pipe once more waits for its other end
-	}
-	if err := f.seeker.open(f); err != nil {
-		return 0, 0, err
-	}
-	return aio.NextData(f.seeker.fd, at)
-}
-
-// endOfData returns where data from offset at on ends, for all that is known after err.
-func (f *AsyncFile) endOfData(at int64, err error) int64 {
-	switch {
-	case errors.Is(err, syscall.ENXIO): // nothing but a hole is left
-		return at
-	case !f.enter():
-		return at + 1
-	}
-	defer f.leave()
-	return f.size()
-}
-
 // Prefetch begins to read the n bytes from offset off on into the page cache, as far as
 // the file goes, for reads to come, and does not wait for them (posix_fadvise(2),
 // POSIX_FADV_WILLNEED). It is a hint: what cannot be read, or does not fit into
@@ -147,23 +91,8 @@ func (f *AsyncFile) endOfData(at int64, err error) int64 {
 // direct file, whose reads pass the page cache by, and where there is no such call it
 // answers errors.ErrUnsupported; after Close fs.ErrClosed. It is safe for concurrent use.
 func (f *AsyncFile) Prefetch(off, n int64) error {
-	const op = "prefetch"
-	if err := f.checkRange(op, off, n); err != nil {
+	if err := f.checkRange("prefetch", off, n); err != nil {
 		return err
 	}
-	if !f.enter() {
-		return &fs.PathError{Op: op, Path: f.name, Err: fs.ErrClosed}
-	}
-	defer f.leave()
-	if f.direct {
-		return &fs.PathError{Op: op, Path: f.name, Err: fmt.Errorf(
-			"asyncfile: reads of a direct file do not use the page cache: begin them earlier instead: %w", errors.ErrUnsupported)}
-	}
-	n = max(min(n, f.size()-off), 1) // the first call is made in any case, for its error
-	for ; n > 0; n, off = n-aio.MaxPrefetch, off+aio.MaxPrefetch {
-		if err := aio.Prefetch(f.fd, off, min(n, aio.MaxPrefetch)); err != nil {
-			return &fs.PathError{Op: op, Path: f.name, Err: err}
-		}
-	}
-	return nil
+	return f.core.Prefetch(off, n)
 }

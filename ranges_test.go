@@ -103,7 +103,7 @@ func (r *rangesFile) step() {
 	to = max(to, from+1)
 	n := to - from
 	kind := r.random.IntN(8)
-	if kind >= 4 && !r.direct {
+	if kind >= 4 && !r.core.Direct {
 		r.settle()
 	}
 	var err error
@@ -120,7 +120,7 @@ func (r *rangesFile) step() {
 		r.writes, r.where = append(r.writes, r.WriteAt(p, from)), append(r.where, span{from, n})
 		r.grow(to)
 		copy(r.model[from:], p)
-		if !r.direct {
+		if !r.core.Direct {
 			r.settle()
 		}
 		return
@@ -244,7 +244,7 @@ func TestDataRangesUntold(t *testing.T) {
 	data := testPattern(3*testBlock+5, 1)
 	f := openTest(t, putFile(t, data), os.O_RDWR)
 	whole := []span{{0, int64(len(data))}}
-	f.seeker.reopen = func(int) (int, error) { return -1, syscall.EMFILE }
+	f.core.Seeker.Reopen = func(int) (int, error) { return -1, syscall.EMFILE }
 	if got := dataSpans(f); !slices.Equal(got, whole) {
 		t.Errorf("without a descriptor: %v, want %v", got, whole)
 	}
@@ -289,8 +289,8 @@ func TestDataRangesUntold(t *testing.T) {
 func TestDataRangesOneDescriptor(t *testing.T) {
 	f := openTest(t, putFile(t, testPattern(testBlock, 1)), os.O_RDWR)
 	opened := 0
-	reopen := f.seeker.reopen
-	f.seeker.reopen = func(fd int) (int, error) {
+	reopen := f.core.Seeker.Reopen
+	f.core.Seeker.Reopen = func(fd int) (int, error) {
 		opened++
 		return reopen(fd)
 	}
@@ -338,11 +338,11 @@ func TestPrefetchReads(t *testing.T) {
 	if _, err := f.Sync().Wait(); err != nil {
 		t.Fatal(err)
 	}
-	aio.Uncache(f.fd, 0, size)
+	aio.Uncache(f.core.Fd(), 0, size)
 	p := make([]byte, 1)
 	cached := func() (n int) {
 		for off := int64(0); off < size; off += testBlock {
-			if m, _ := aio.PreadNoWait(f.fd, p, off); m == 1 {
+			if m, _ := aio.PreadNoWait(f.core.Fd(), p, off); m == 1 {
 				n++
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"syscall"
+
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
 
 // SyscallConn returns a raw file, as os.File.SyscallConn does. Its Control can
@@ -33,8 +35,8 @@ func (c *rawConn) Read(f func(fd uintptr) bool) error {
 	if !c.file.kernelReads() {
 		return c.refuse("SyscallConn.Read")
 	}
-	c.file.cursor.turns.take(reading, nil)
-	defer c.file.cursor.turns.give(reading)
+	c.file.cursor.Take(file.Reading, false, nil)
+	defer c.file.cursor.Give(file.Reading, false)
 	return c.RawConn.Read(f)
 }
 
@@ -43,8 +45,8 @@ func (c *rawConn) Write(f func(fd uintptr) bool) error {
 	if !c.file.kernelWrites() {
 		return c.refuse("SyscallConn.Write")
 	}
-	c.file.cursor.turns.take(writing, nil)
-	defer c.file.cursor.turns.give(writing)
+	c.file.cursor.Take(file.Writing, false, nil)
+	defer c.file.cursor.Give(file.Writing, false)
 	return c.RawConn.Write(f)
 }
 

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
 
 const (
@@ -36,12 +38,12 @@ type segment struct {
 }
 
 // takes returns how many bytes of memory the segment takes.
-func (s *segment) takes() int64 { return int64(bounceSize(int(s.to - s.from))) }
+func (s *segment) takes() int64 { return int64(file.BounceSize(int(s.to - s.from))) }
 
 // begin begins to read the segment, unless somebody has.
 func (s *segment) begin(f *AsyncFile) {
 	s.once.Do(func() {
-		s.buf = f.ring.bounces.get(int(s.to - s.from))
+		s.buf = f.ring.files.Bounces.Get(int(s.to - s.from))
 		s.op.Store(f.ReadAt(s.buf, s.from))
 	})
 }
@@ -82,7 +84,7 @@ func (s *segment) done() bool {
 // free gives the memory back of a segment that has been read.
 func (s *segment) free(f *AsyncFile) {
 	if _, err := s.op.Load().Wait(); s.pins.Load() == 0 && !errors.Is(err, ErrBufferLost) {
-		f.ring.bounces.put(s.buf)
+		f.ring.files.Bounces.Put(s.buf)
 	}
 }
 

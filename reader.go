@@ -111,10 +111,7 @@ func (r *Reader) Close() error {
 // made reports whether NewReader made r.
 func (r *Reader) made() bool { return r != nil && r.file != nil }
 
-var (
-	errNoReader = invalid("a Reader that nothing made: use one of NewReader")
-	errNoWriter = invalid("a Writer that nothing made: use one of NewWriter")
-)
+var errNoReader = invalid("a Reader that nothing made: use one of NewReader")
 
 // fill sees to it that rest is not empty, and reports false where that cannot
 // be, for err.
@@ -144,7 +141,7 @@ func (r *Reader) fill() bool {
 
 // start begins the first reads, no more than the file is likely to need.
 func (r *Reader) start() {
-	blocks := (r.file.size()-r.next)/int64(r.block) + 1
+	blocks := (r.file.core.Size()-r.next)/int64(r.block) + 1
 	for _, buf := range AlignedBuffers(int(max(1, min(blocks, int64(r.depth)))), r.block) {
 		r.begin(buf)
 	}

@@ -47,10 +47,10 @@ func NewReaderAt(f *AsyncFile, opts ...StreamOption) (*ReaderAt, error) {
 	if err != nil {
 		return nil, err
 	}
-	align := max(bufferAlign, f.unit(OpRead))
+	align := max(bufferAlign, f.core.Align.ReadOffset)
 	return &ReaderAt{
 		file:   f,
-		size:   f.size(),
+		size:   f.core.Size(),
 		block:  max(c.block/align, 1) * align,
 		memory: int64(c.block) * int64(c.depth),
 		align:  int64(align),

@@ -33,7 +33,7 @@ func BenchmarkReaderAt(b *testing.B) {
 				case "ReaderAt":
 					r = newReaderAt(b, f)
 				case "os.File":
-					r = f.osf
+					r = f.core.OS()
 				}
 				p := AlignedBuffer(walk.n)
 				b.SetBytes(int64(walk.n))

@@ -18,6 +18,7 @@ import (
 	"testing/iotest"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
 
 func newReaderAt(t testing.TB, f *AsyncFile, opts ...StreamOption) *ReaderAt {
@@ -424,7 +425,7 @@ func TestReaderAtReaders(t *testing.T) {
 
 // A read that fits no pattern, and one that is served from memory, allocate nothing.
 func TestReaderAtAllocations(t *testing.T) {
-	if raceEnabled() || os.Getenv(verifyEnv) == "1" {
+	if raceEnabled() || os.Getenv(file.VerifyEnv) == "1" {
 		t.Skip("the race detector allocates, and so does the verifier")
 	}
 	f := openTest(t, putFile(t, testPattern(patternSize, 1)), os.O_RDONLY)

@@ -49,8 +49,8 @@ func BenchmarkReadMany(b *testing.B) {
 			{"ReadMany,any order", func(f *AsyncFile) error { return runReadMany(b, f, ranges, WithAnyOrder()) }},
 			{"Queue", func(f *AsyncFile) error { return runQueue(b, f, ranges) }},
 			{"futures", func(f *AsyncFile) error { return runFutures(f, ranges) }},
-			{"os.File,goroutines", func(f *AsyncFile) error { return runGoroutines(f.osf, ranges) }},
-			{"os.File,one by one", func(f *AsyncFile) error { return runOneByOne(f.osf, ranges) }},
+			{"os.File,goroutines", func(f *AsyncFile) error { return runGoroutines(f.core.OS(), ranges) }},
+			{"os.File,one by one", func(f *AsyncFile) error { return runOneByOne(f.core.OS(), ranges) }},
 		} {
 			b.Run("direct="+mode.String()+"/"+way.name, func(b *testing.B) {
 				f, err := Open(readManyFile(b), WithDirect(mode))

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
@@ -509,7 +510,7 @@ func TestReadManyMerges(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, 8, func(s *scripted) {
-				s.direct.align.ReadOffset = test.align
+				s.direct.core.Align.ReadOffset = test.align
 				log := s.script()
 				content := patternBytes(4096, 1)
 				n := 0
@@ -603,7 +604,7 @@ func TestReadManyEndless(t *testing.T) {
 
 // A Range more costs no allocation.
 func TestReadManyAllocations(t *testing.T) {
-	if raceEnabled() || os.Getenv(verifyEnv) == "1" {
+	if raceEnabled() || os.Getenv(file.VerifyEnv) == "1" {
 		t.Skip("the race detector allocates, and so does the verifier")
 	}
 	for _, mode := range []DirectMode{DirectOff, DirectPrefer} {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
@@ -159,9 +160,9 @@ func TestWaitForAWorkerBesideAHungOperation(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
 		s.hold()
 		hung := s.direct.ReadAt(make([]byte, 10), 50)
-		s.direct.lane.Ask()
+		s.direct.core.Lane.Ask()
 		s.settle()
-		if _, err := s.direct.osf.WriteAt(patternBytes(100, 1), 0); err != nil {
+		if _, err := s.direct.core.OS().WriteAt(patternBytes(100, 1), 0); err != nil {
 			s.Fatal(err)
 		}
 		s.answers(refuses(syscall.EINVAL))
@@ -266,7 +267,7 @@ func TestRingCloseIsAfterTheLastResult(t *testing.T) {
 	inBubble(t, 4, func(s *scripted) {
 		s.hold()
 		goOn := make(chan struct{})
-		s.direct.submit(&call{op: readOps(1, 10)[0], to: sinkFunc(func(Completion) { <-goOn })})
+		submitTo(s.direct, readOps(1, 10)[0], sinkFunc(func(file.Outcome) { <-goOn }))
 		reaping, goReap := make(chan struct{}, 1), make(chan struct{})
 		s.kernel.OnGetEvents(func(int) (int, error) {
 			reaping <- struct{}{}
@@ -306,7 +307,7 @@ func TestRingCloseWaitsForIoGetevents(t *testing.T) {
 		first := s.direct.ReadAt(make([]byte, 10), 0)
 		sending := make(chan struct{})
 		go func() {
-			s.direct.lane.Lend(awaited{first}, ring.Reads, 1)
+			s.direct.core.Lane.Lend(awaited{first}, ring.Reads, 1)
 			close(sending)
 		}()
 		s.sleepers(1)
@@ -385,7 +386,7 @@ func TestWaitForWhatIsBeingDelivered(t *testing.T) {
 	inBubble(t, 8, func(s *scripted) {
 		s.hold()
 		goOn := make(chan struct{})
-		s.direct.submit(&call{op: readOps(1, 10)[0], to: sinkFunc(func(Completion) { <-goOn })})
+		submitTo(s.direct, readOps(1, 10)[0], sinkFunc(func(file.Outcome) { <-goOn }))
 		future := s.direct.ReadAt(make([]byte, 10), 10)
 		goReap := make(chan struct{})
 		s.kernel.OnGetEvents(func(int) (int, error) {

@@ -113,21 +113,34 @@ func stayOf(ctx context.Context) time.Duration {
 // help lends the calling goroutine to the Ring, and reports whether there is
 // something to receive. Otherwise, if it is to wait, it is counted as parked.
 func (q *Queue) help(ctx context.Context, how *ring.Lending) (reached bool) {
-	reach := q.reach.Load()
-	if q.begun.Load() > q.ended.Load() && reach != nil {
-		if reach.ring != nil {
-			how.Until, how.Lanes, how.May = received{q}, reach.lanes, reach.mayBeSent(ctx)
-			how.Several, how.Pull = 1, true
-			q.unask()
-			return reach.ring.Lend(how)
-		}
-		q.urge()
+	if reach := q.reach.Load(); q.inProgress() && reach != nil && reach.ring != nil {
+		how.Until, how.Lanes, how.May = received{q}, reach.lanes, reach.mayBeSent(ctx)
+		how.Several, how.Pull = 1, true
+		q.unask()
+		return reach.ring.Lend(how)
 	}
 	if !how.Poll {
-		q.expect()
+		q.withdraw()
+		return false // even if it is: who is counted has to park, and does not wait then
+	}
+	if q.inProgress() {
+		q.urge()
 	}
 	return q.reached()
 }
+
+// withdraw counts a goroutine as parked, and leaves to the completers what is in
+// progress; so also what was begun meanwhile, whose submitter may have seen nobody
+// parked, or the Queue counted before it was.
+func (q *Queue) withdraw() {
+	q.expect()
+	if q.inProgress() {
+		q.urge()
+	}
+}
+
+// inProgress reports whether something has begun and not ended.
+func (q *Queue) inProgress() bool { return q.ended.Load() < q.begun.Load() }
 
 // mayBeSent returns what a goroutine in Receive sends itself, and so may sleep for in
 // io_submit: nothing, if one device would hold it up for another; and no writes,
@@ -202,7 +215,7 @@ func (q *Queue) unask() {
 // rest stops to count the Queue with its Rings when nothing is in progress: an idle
 // Queue is no reason to reap what is others'.
 func (q *Queue) rest() {
-	if !q.asking.Load() || q.ended.Load() < q.begun.Load() {
+	if !q.asking.Load() || q.inProgress() {
 		return
 	}
 	q.mu.Lock()
@@ -218,16 +231,18 @@ func (q *Queue) rest() {
 // count counts the Queue with its Rings while it has something in progress. Called
 // with mu held.
 func (q *Queue) count() {
-	reach := q.reach.Load()
-	if reach == nil {
+	if q.reach.Load() == nil {
 		return
 	}
-	q.asking.Store(true) // before the look: one of rest and this sees the other
-	if q.ended.Load() == q.begun.Load() {
+	q.asking.Store(true) // before the looks: of rest, or extend, and this one sees the other
+	for !q.inProgress() {
 		q.uncount()
-		return
+		if !q.inProgress() { // after it was uncounted: who begins from now on sees that
+			return
+		}
+		q.asking.Store(true)
 	}
-	for _, l := range reach.lanes {
+	for _, l := range q.reach.Load().lanes {
 		if !slices.Contains(q.asked, l.Ring()) {
 			q.asked = append(q.asked, l.Ring())
 			l.Ring().Count(1)

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
@@ -778,7 +780,7 @@ func TestReceiveAtRandom(t *testing.T) {
 
 // TestReceiveAllocations counts what a round of a pulled Queue allocates.
 func TestReceiveAllocations(t *testing.T) {
-	if raceEnabled() || os.Getenv(verifyEnv) == "1" {
+	if raceEnabled() || os.Getenv(file.VerifyEnv) == "1" {
 		t.Skip("the race detector allocates, and so does the verifier")
 	}
 	needDirect(t)
@@ -810,4 +812,100 @@ func TestReceiveAllocations(t *testing.T) {
 		}
 		closeQueue(t, q)
 	}
+}
+
+// A completion that comes just before Receive would wait for it leaves nothing behind:
+// who counts as parked for good has the completers do what Receive does.
+func TestCompletionBeforeReceiveParks(t *testing.T) {
+	inBubble(t, 4, func(s *scripted) {
+		q := s.newQueue(4)
+		s.read(q, s.direct, 10)
+		s.pass() // the watchdog has it ended, after Receive has looked
+		list, n := make([]Completion, 1), 0
+		if !q.help(s.Context(), &ring.Lending{Stay: maxStay}) {
+			n, _ = q.park(s.Context(), list)
+		}
+		if parked := q.parked.Load(); parked != 0 {
+			s.Errorf("%d goroutines are parked, of none", parked)
+		}
+		if n == 0 {
+			q.Receive(s.Context(), list)
+		}
+	})
+}
+
+// What is begun after Receive has found nothing in progress, and before it is counted
+// as parked, is reaped at once. Its submitter has seen nobody who parks.
+func TestSubmitBeforeReceiveParks(t *testing.T) {
+	inBubble(t, 4, func(s *scripted) {
+		q := s.newQueue(4)
+		s.hold()
+		list := make([]Completion, 1)
+		q.pulling.Add(1)
+		s.read(q, s.direct, 10)
+		s.settle()
+		s.inNoTime("what was begun", func() {
+			q.withdraw()
+			s.completeAt(10)
+			if n, err := q.park(s.Context(), list); n != 1 {
+				s.Errorf("received %d, %v", n, err)
+			}
+		})
+		q.pulling.Add(-1)
+	})
+}
+
+// A Queue that is counted while it has nothing in progress, at the moment at which
+// something begins, perhaps on another Ring, is counted afterwards with all its Rings.
+// It is a matter of a few instructions, so this tries often.
+func TestQueueIsCountedAsItBegins(t *testing.T) {
+	inBubble(t, 4, func(s *scripted) {
+		other := newScripted(s.T, aiotest.New(4))
+		q := s.newQueue(4)
+		q.extend(s.direct.core.Lane)
+		q.pulledAt.Store(neverPulled)
+		one := q.reach.Load()
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() { // as C does
+			defer close(done)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					q.ask()
+					idle(rand.IntN(50))
+				}
+			}
+		}()
+		for i := 0; i < 2_000_000 && !s.Failed(); i++ {
+			idle(rand.IntN(100))
+			q.begun.Add(1)
+			rings := 1 + i%2
+			if rings == 2 {
+				q.extend(other.direct.core.Lane)
+			}
+			if !q.asking.Load() {
+				q.ask()
+			}
+			q.mu.Lock() // who counts has counted
+			if !q.asking.Load() || len(q.asked) < rings {
+				s.Errorf("%d: something has begun, and the Queue is counted with %d of %d Rings", i, len(q.asked), rings)
+			}
+			q.mu.Unlock()
+			q.ended.Add(1)
+			q.rest()
+			q.reach.Store(one)
+		}
+		close(stop)
+		<-done
+	})
+}
+
+// idle takes a moment, of n steps.
+func idle(n int) (steps int) {
+	for range n {
+		steps += n ^ steps
+	}
+	return steps
 }

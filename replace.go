@@ -226,11 +226,11 @@ func (r *replacement) inherit() error {
 	}
 	uid, gid, ok := aio.Owner(r.old)
 	if u, g, _ := aio.Owner(info); ok && (u != uid || g != gid) {
-		if err := r.file.osf.Chown(uid, gid); err != nil {
+		if err := r.file.os().Chown(uid, gid); err != nil {
 			return fmt.Errorf("asyncfile: user %d and group %d, who own the file, cannot be kept: %w", uid, gid, err)
 		}
 	}
-	return r.file.osf.Chmod(r.old.Mode().Perm())
+	return r.file.os().Chmod(r.old.Mode().Perm())
 }
 
 // commit puts the temporary file in the place of the old one. It is still locked then: an

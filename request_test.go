@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"reflect"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
 
 // routes are the ways to io_submit.
@@ -109,7 +108,7 @@ func TestEndOfFile(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			eachWait(t, 1, func(s *scripted) {
 				for name, f := range s.routes() {
-					f.align.ReadOffset = test.align
+					f.core.Align.ReadOffset = test.align
 					log := s.script()
 					p := make([]byte, test.size)
 					n, err := f.ReadAt(p, test.off).Wait()
@@ -220,7 +219,7 @@ func TestEveryKindIsPrepared(t *testing.T) {
 				s.Errorf("%v = %d, %v; want %d", test.opcode, n, err, test.len)
 			}
 			op := log.ops[0]
-			if op.Opcode != test.opcode || op.Offset != test.op.Offset || op.Len != test.len || op.FD != s.direct.fd {
+			if op.Opcode != test.opcode || op.Offset != test.op.Offset || op.Len != test.len || op.FD != s.direct.core.Fd() {
 				s.Errorf("submitted %+v, want %v of %d bytes at %d", op, test.opcode, test.len, test.op.Offset)
 			}
 		}
@@ -329,45 +328,6 @@ func TestLongVectorsAreSplit(t *testing.T) {
 	wantSplit(t, Op{Kind: OpWritev, Bufs: bufs, Offset: 512}, 600*len(p))
 }
 
-// An operation that has ended keeps nothing reachable in its pool: not in what is left
-// of a list of buffers that was longer once, either.
-func TestEndedOperationForgets(t *testing.T) {
-	eachWait(t, 1, func(s *scripted) {
-		bufs := make([][]byte, 20)
-		for i := range bufs {
-			bufs[i] = make([]byte, 2)
-		}
-		s.script(aiotest.Short(37)) // leaves two buffers for the second list
-		if n, err := s.direct.ReadvAt(bufs, 0).Wait(); n != 40 || err != nil {
-			s.Fatalf("= %d, %v", n, err)
-		}
-		o := s.ring.operations.get()
-		for i, p := range o.op.Bufs[:cap(o.op.Bufs)] {
-			if p != nil {
-				s.Errorf("buffer %d of %d is still there", i, cap(o.op.Bufs))
-			}
-		}
-		if o.op.Bufs = nil; !reflect.DeepEqual(o, new(operation)) {
-			s.Errorf("left over: %+v", o)
-		}
-	})
-}
-
-func TestPathError(t *testing.T) {
-	f := &AsyncFile{name: "some/file"}
-	if err := f.pathError(OpRead, nil); err != nil {
-		t.Errorf("of nil: %v", err)
-	}
-	if err := f.pathError(OpRead, io.EOF); err != io.EOF {
-		t.Errorf("of io.EOF: %v", err)
-	}
-	err := f.pathError(OpWritev, syscall.EIO)
-	var pe *fs.PathError
-	if !errors.As(err, &pe) || pe.Op != "write" || pe.Path != "some/file" || pe.Err != syscall.EIO {
-		t.Errorf("of EIO: %#v", err)
-	}
-}
-
 // A Future whose wait was abandoned keeps its place and its buffer until its
 // event has come.
 func TestAbandonedOperationKeepsItsPlace(t *testing.T) {
@@ -402,8 +362,8 @@ func TestAbandonedOperationKeepsItsPlace(t *testing.T) {
 func TestEveryPartIsSubmittedByAWorker(t *testing.T) {
 	eachWait(t, 8, func(s *scripted) {
 		f := s.openOwn(aiotest.NewMem(nil))
-		f.align = aio.Alignment{Memory: 512, Offset: 512, ReadOffset: 512}
-		f.blocks.all = true
+		f.core.Align = aio.Alignment{Memory: 512, Offset: 512, ReadOffset: 512}
+		f.core.Blocks.All = true
 		var calls, workers atomic.Int32
 		s.kernel.OnSubmit(func(int, int) (int, error) {
 			calls.Add(1)
@@ -412,7 +372,7 @@ func TestEveryPartIsSubmittedByAWorker(t *testing.T) {
 			}
 			return -1, nil
 		})
-		p := AlignedBuffer(3*maxBounce + 1)[1:]
+		p := AlignedBuffer(3*file.MaxBounce + 1)[1:]
 		wantResult(t, f.WriteAt(p, 0), len(p), nil)
 		if calls.Load() != 3 || workers.Load() != 3 {
 			s.Errorf("%d of %d calls by workers, want 3 of 3", workers.Load(), calls.Load())

@@ -1,10 +1,13 @@
 package asyncfile
 
 import (
+	"sync/atomic"
+
 	"fmt"
 	"os"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 	"github.com/seed-39be8cca/asyncfile/internal/seam"
 )
@@ -25,9 +28,9 @@ type Ring struct {
 	kernel *seam.Kernel // of its files; nil, but in tests
 
 	completer completer
-	stats     counters
-	futures   futurePool // of calls that wait
-	common               // of its files
+	files     *file.Group
+	calls     atomic.Uint64 // of Go and Call that have ended
+	futures   futurePool    // of calls that wait
 }
 
 // NewRing makes a Ring. With BackendAuto it runs on native AIO where the kernel
@@ -60,7 +63,7 @@ func newRing(c *config) (*Ring, error) {
 	}
 	r.completer.timeout, r.completer.eventfd = c.timeout, use.EventFD != nil
 	r.core = ring.New(use)
-	r.observe()
+	r.files = file.NewGroup(r.core)
 	return r, nil
 }
 

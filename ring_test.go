@@ -325,7 +325,7 @@ func TestRefusedRequestFailsAlone(t *testing.T) {
 // ordinary system call may have.
 func TestRefusedAsInvalidIsTriedOtherwise(t *testing.T) {
 	eachWait(t, 8, func(s *scripted) {
-		if _, err := s.direct.osf.WriteAt([]byte("not in the kernel's script"), 0); err != nil {
+		if _, err := s.direct.core.OS().WriteAt([]byte("not in the kernel's script"), 0); err != nil {
 			s.Fatal(err)
 		}
 		p := make([]byte, 3)
@@ -563,9 +563,9 @@ func TestFullQueueIsLeftAtTheDeadline(t *testing.T) {
 		s.hold()
 		p := make([]byte, 10)
 		holder := s.direct.ReadAt(p, 0)
-		past, future := make(chan struct{}), newFuture()
+		past := make(chan struct{})
 		go close(past)
-		s.direct.submit(&call{op: Op{Kind: OpRead, Buf: make([]byte, 10)}, to: future, past: past})
+		future := s.direct.startUntil(Op{Kind: OpRead, Buf: make([]byte, 10)}, past)
 		s.wantError(future, s.direct, "read", 0, os.ErrDeadlineExceeded)
 		s.kernel.Await(1)[0].Complete()
 		s.wantRead(holder, p, 0)
@@ -825,8 +825,7 @@ func TestSyncGoesToAWorkerWhereTheKernelHasNone(t *testing.T) {
 		s.answers(refuses(syscall.EBADF)) // that is not what it says where there is none
 		s.wantError(f.Sync(), f, "sync", 0, syscall.EBADF)
 		// The way of one with a deadline, which is submitted by a worker.
-		future, past := newFuture(), make(chan struct{})
-		f.submit(&call{op: Op{Kind: OpSync}, to: future, past: past})
+		future := f.startUntil(Op{Kind: OpSync}, make(chan struct{}))
 		if n, err := future.Wait(); n != 0 || err != nil {
 			s.Errorf("Sync by way of a worker = %d, %v", n, err)
 		}

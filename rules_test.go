@@ -28,34 +28,30 @@ import (
 // rooms are the files of the root package, from the top down. A file refers to none
 // of a room above it.
 var rooms = []room{
-	{"the view of a file that os.File has", "copy.go create.go cursor.go deadline.go dirfs.go dup.go file.go format.go rawconn.go replace.go"},
-	{"what is made of a file's operations", "gather.go queue.go readahead.go reader.go readerat.go readmany.go receive.go stream.go writer.go"},
-	{"the file", "asyncfile.go begin.go bounce.go bouncepool.go common.go debug.go direct.go extension.go kernel.go open.go operation.go perform.go ranges.go resize.go route.go sequence.go verify.go"},
-	{"the Ring", "call.go completer.go ring.go shared.go stats.go"},
-	{"what knows neither", "buffers.go completion.go doc.go future.go op.go options.go"},
+	{"the view of a file that os.File has", "copy.go create.go dirfs.go dup.go file.go format.go rawconn.go replace.go"},
+	{"what is made of a file's operations", "completion.go gather.go queue.go readahead.go reader.go readerat.go readmany.go receive.go stream.go writer.go"},
+	{"the file", "asyncfile.go blocking.go direct.go open.go ranges.go resize.go"},
+	{"the Ring", "call.go completer.go kernel.go ring.go shared.go stats.go"},
+	{"what knows neither", "buffers.go deadline.go doc.go future.go op.go options.go profile.go"},
 }
 
 // upward are the references from a room to one above.
 var upward = exceptions{
-	"ring.go to common.go: common, observe":    "a Ring has what its files have in common",
-	"asyncfile.go to file.go: File":            "AsyncFile.File returns it",
-	"perform.go to cursor.go: append":          "an Append takes turns with the cursor of the os.File",
-	"perform.go to file.go: cursor":            "likewise",
-	"begin.go to file.go: deadlineable":        "tells a block device from what can wait for its other end",
-	"open.go to file.go: initView":             "the view is a part of the AsyncFile",
-	"readerat.go to file.go: File, ReadAt":     "a read that fits no pattern is one that its caller waits for",
-	"completion.go to asyncfile.go: AsyncFile": "Completion.File, which the caller of a Queue wants",
-	"options.go to ring.go: Ring, lent":        "WithRing",
+	"asyncfile.go to file.go: File":        "AsyncFile.File returns it",
+	"open.go to file.go: initView":         "the view is a part of the AsyncFile",
+	"readerat.go to file.go: File, ReadAt": "a read that fits no pattern is one that its caller waits for",
+	"options.go to ring.go: Ring, lent":    "WithRing",
 }
 
 // imports are the packages of this module that the files of a folder import; those
 // of tests may import what testImports has as well.
 var (
 	imports = map[string]string{
-		".":                    "internal/aio internal/order internal/ring internal/seam internal/vec",
+		".":                    "internal/aio internal/file internal/ring internal/seam internal/vec",
 		"asyncfiletest":        ". internal/aio internal/aiotest internal/seam",
 		"internal/aio":         "",
 		"internal/aiotest":     "internal/aio",
+		"internal/file":        "internal/aio internal/order internal/ring internal/seam internal/vec",
 		"internal/golden":      "",
 		"internal/order":       "",
 		"internal/ring":        "internal/aio internal/workers",
@@ -67,6 +63,7 @@ var (
 		"examples/classic":     ".",
 		"examples/copy":        ".",
 		"examples/quickstart":  ".",
+		"probe":                ". internal/aio",
 	}
 	testImports = map[string]string{
 		".":             ". internal/aiotest internal/golden internal/vec/vectest",
@@ -90,14 +87,14 @@ var (
 	}
 
 	sleepers = exceptions{
-		"completer.go": "the kernel has no memory, and nothing is in flight that could make room",
-		"direct.go":    "not in step with another that turns O_DIRECT on and off",
+		"completer.go":               "the kernel has no memory, and nothing is in flight that could make room",
+		"internal/file/companion.go": "not in step with another that turns O_DIRECT on and off",
 	}
 
 	panics = exceptions{
 		"copy.go: ReadFrom":                "is never called: hides the method of what is embedded",
 		"copy.go: WriteTo":                 "likewise",
-		"verify.go: crash":                 "ASYNCFILE_VERIFY asks for it",
+		"internal/file/verify.go: crash":   "ASYNCFILE_VERIFY asks for it",
 		"internal/order/order.go: Enter":   "the links of a sequence would be torn",
 		"internal/order/order.go: Release": "likewise",
 		"internal/vec/copy.go: guard":      "passes on what is no fault of memory",
@@ -238,8 +235,9 @@ func readSources(t *testing.T) (list []*source) {
 		if err != nil {
 			return err
 		}
-		top, _, _ := strings.Cut(name, "/")
-		s.core = !own[top]
+		for dir := s.dir; dir != "."; dir = path.Dir(dir) {
+			s.core = s.core && !own[dir]
+		}
 		list = append(list, s)
 		return nil
 	})

@@ -24,7 +24,7 @@ func (s *scripted) openExtended() (f *AsyncFile, other *os.File) {
 		s.Fatal(err)
 	}
 	s.files = append(s.files, f)
-	if !f.blocks.beyond {
+	if !f.core.Blocks.Beyond {
 		s.Skip("files are not extended on this file system")
 	}
 	other, err = os.OpenFile(name, os.O_RDWR, 0)
@@ -32,13 +32,13 @@ func (s *scripted) openExtended() (f *AsyncFile, other *os.File) {
 		s.Fatal(err)
 	}
 	s.Cleanup(func() { other.Close() })
-	s.kernel.Attach(f.fd, other)
+	s.kernel.Attach(f.core.Fd(), other)
 	return f, other
 }
 
 func (s *scripted) wantSize(f *AsyncFile, want int64) {
 	s.Helper()
-	if got := f.size(); got != want {
+	if got := f.core.Size(); got != want {
 		s.Errorf("the file has %d bytes, want %d", got, want)
 	}
 }

@@ -50,7 +50,7 @@ func TestDirectTakenBack(t *testing.T) {
 						t.Fatal(err)
 					}
 					check("while it is open", found || mode != DirectOff)
-					f.companion.reopen = refuseReopen
+					f.core.Companion.Reopen = refuseReopen
 					if _, err := f.WriteAt([]byte("unaligned"), 5).Wait(); err != nil {
 						t.Error(err)
 					}
@@ -91,9 +91,17 @@ func TestDirectFlagStays(t *testing.T) {
 	if err != nil || !f.Direct() {
 		t.Skip(err)
 	}
-	defer f.Close()
-	if f.directSet {
-		t.Error("Close would take it back")
+	fd, err := aio.Dup(int(f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := os.NewFile(uintptr(fd), f.Name())
+	defer other.Close()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if flags, err := aio.StatusFlags(fd); err != nil || flags&aio.ODirect == 0 {
+		t.Errorf("Close has taken it back (%v)", err)
 	}
 }
 
@@ -110,7 +118,7 @@ func TestDirectDuplicates(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantDirect(t, second, false)
-			second.companion.reopen = refuseReopen // O_DIRECT is off already when it looks
+			second.core.Companion.Reopen = refuseReopen // O_DIRECT is off already when it looks
 			want := writeEverywhere(t, second, 5)
 			wantContents(t, second, want)
 			if err := second.Close(); err != nil {
@@ -148,7 +156,7 @@ exit $status`
 			if info, err := f.Stat(); err != nil || info.Mode()&fs.ModeDevice == 0 {
 				t.Fatalf("%v, %v is no device", info.Mode(), err)
 			}
-			if size := f.size(); size != 1<<20 {
+			if size := f.core.Size(); size != 1<<20 {
 				t.Errorf("direct %v: the size is %d, want %d", f.Direct(), size, 1<<20)
 			}
 			r, err := NewReader(f, 0, WithBlockSize(64<<10), WithStreamDepth(8))

@@ -63,7 +63,9 @@ func TestSlotLineIsLeftAtTheDeadline(t *testing.T) {
 		s.hold()
 		holder := ask(s.direct.ReadAt(make([]byte, 10), 0))[0]
 		past, first := make(chan struct{}), s.direct.newFuture(OpRead)
-		go s.direct.submit(&call{op: readOps(1, 10)[0], to: first, past: past})
+		c := readOps(1, 10)[0].call(futureSink{first})
+		c.Past = past
+		go s.direct.core.Submit(&c)
 		s.settle()
 		second := make(chan *Future, 1)
 		go func() { second <- ask(s.direct.ReadAt(make([]byte, 10), 20))[0] }()

@@ -1,10 +1,6 @@
 package asyncfile
 
-import (
-	"io"
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // Stats counts what a Ring has done since it was made. System calls that a File
 // makes itself are not the Ring's and not counted: all of a buffered file, and aligned
@@ -39,39 +35,12 @@ type Stats struct {
 	Fallbacks        uint64 // times that it could not be, and workers carried the writes out
 }
 
-// counters is Stats as it is counted, but for what internal/ring counts.
-type counters struct {
-	Answered                atomic.Uint64 // operations that needed no request, and of these:
-	Errors                  atomic.Uint64
-	BytesRead, BytesWritten atomic.Uint64
-
-	ShortTransfers, Inline atomic.Uint64
-	Calls                  atomic.Uint64
-
-	BouncedReads, BouncedWrites   atomic.Uint64
-	ReadModifyWrites, BytesCopied atomic.Uint64
-	Extensions, Fallbacks         atomic.Uint64
-}
-
-// countAnswer adds the outcome of an operation that needed no slot.
-func (s *counters) countAnswer(c *Completion) {
-	moved := &s.BytesRead
-	if c.Op.writes() {
-		moved = &s.BytesWritten
-	}
-	moved.Add(uint64(c.N))
-	if c.Err != nil && c.Err != io.EOF {
-		s.Errors.Add(1)
-	}
-	s.Answered.Add(1)
-}
-
 // Stats returns what the Ring has done. It is safe for concurrent use.
 func (r *Ring) Stats() Stats {
 	if !r.made() {
 		return Stats{}
 	}
-	s, core := &r.stats, r.core.Snapshot()
+	s, core := &r.files.Counts, r.core.Snapshot()
 	answered := s.Answered.Load()
 	return Stats{
 		Submitted:      answered + core.Taken,
@@ -85,7 +54,7 @@ func (r *Ring) Stats() Stats {
 		Offloaded:      core.Offloaded,
 		Inline:         s.Inline.Load(),
 		Errors:         s.Errors.Load() + core.Done.Failed,
-		Calls:          s.Calls.Load(),
+		Calls:          r.calls.Load(),
 		BytesRead:      s.BytesRead.Load() + core.Done.Read,
 		BytesWritten:   s.BytesWritten.Load() + core.Done.Written,
 

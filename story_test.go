@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/golden"
 )
 
@@ -100,11 +101,12 @@ type storyOp struct {
 // A calm is a Future that is resolved when everyone but the goroutine that does it is
 // at rest, which goes on when those are whom that has woken. Otherwise the scheduler
 // would decide what the two sides find the other at, and a story be told in two ways.
-type calm struct{ *Future }
+type calm struct{ futureSink }
 
-func (c calm) deliver(result Completion) {
+// Deliver implements file.Sink.
+func (c calm) Deliver(o file.Outcome) {
 	time.Sleep(time.Nanosecond) // of the bubble
-	c.Future.deliver(result)
+	c.futureSink.Deliver(o)
 	time.Sleep(time.Nanosecond) // of the bubble
 }
 
@@ -287,16 +289,14 @@ func (st *story) openFile(text string) error {
 		return err
 	}
 	f := st.scripted.open(path, true, st.mem)
-	st.kernel.Attach(f.fd, f.osf)
+	st.kernel.Attach(f.core.Fd(), f.core.OS())
 	// What a file on ext4 with O_DIRECT is like, whatever this one is on.
-	f.align = aio.Alignment{Memory: storySector, Offset: storySector, ReadOffset: storySector}
-	f.blocks = blocking{unit: 1, beyond: true}
-	f.mixed, f.resizesAlone, f.inMemory = true, true, false
-	f.cached.Store(false)
-	f.sequence.resized(kib << 10)
+	f.core.Align = aio.Alignment{Memory: storySector, Offset: storySector, ReadOffset: storySector}
+	f.core.Blocks = file.Blocking{Unit: 1, Beyond: true}
+	f.core.Mixed, f.core.ResizesAlone, f.core.InMemory = true, true, false
 	if other {
-		f.lane.Release()
-		f.lane = st.ring.core.LaneOf(uint64(len(st.files))<<32, true)
+		f.core.Lane.Release()
+		f.core.Lane = st.ring.core.LaneOf(uint64(len(st.files))<<32, true)
 	}
 	st.begins()
 	return nil
@@ -305,7 +305,7 @@ func (st *story) openFile(text string) error {
 // file returns the story's file of that name, or the first.
 func (st *story) file(name string) *AsyncFile {
 	for _, f := range st.files[2:] { // behind those of scripted
-		if name == "" || filepath.Base(f.name) == "file "+name {
+		if name == "" || filepath.Base(f.Name()) == "file "+name {
 			return f
 		}
 	}
@@ -361,7 +361,11 @@ func (st *story) begin(verb string, args []string, queue *Queue) error {
 	}
 	o.future = f.newFuture(kind)
 	st.ops = append(st.ops, o)
-	st.run("caller of "+o.name, func() { f.submit(&call{op: op, to: calm{o.future}, tag: o.name}) })
+	st.run("caller of "+o.name, func() {
+		c := op.call(calm{futureSink{o.future}})
+		c.Tag = o.name
+		f.core.Submit(&c)
+	})
 	return err
 }
 

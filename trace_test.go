@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 	"github.com/seed-39be8cca/asyncfile/internal/ring"
 )
 
@@ -137,7 +138,7 @@ func (t *callTrace) Submit(iocbs []*aio.IOCB) (int, error) {
 	}
 	var list []string
 	for _, cb := range iocbs {
-		name := storyName(t.ring.core.Client(uint32(cb.Data())).(*operation))
+		name := fmt.Sprint(file.TagOf(t.ring.core.Client(uint32(cb.Data()))))
 		list = append(list, describe(cb, name))
 		t.mu.Lock()
 		t.names[cb.Data()], t.data[name] = name, cb.Data()
@@ -314,12 +315,12 @@ func (st *story) state() (topics []topic) {
 		topics = append(topics, topic{name, fmt.Sprintf(format, args...)})
 	}
 	for _, f := range st.files[2:] {
-		base := filepath.Base(f.name)
-		if f.users.Load() < 0 {
+		base := filepath.Base(f.Name())
+		if f.core.Users() < 0 {
 			continue // closed
 		}
-		add("size of "+base, "%d", f.size())
-		add("waiting in the sequence of "+base, "%s", f.sequence.story())
+		add("size of "+base, "%d", f.core.Size())
+		add("waiting in the sequence of "+base, "%s", heldStory(f.core.Held()))
 	}
 	st.mu.Lock()
 	var callers []string
@@ -333,7 +334,7 @@ func (st *story) state() (topics []topic) {
 
 	names := func(list []ring.Client) (names []string) {
 		for _, c := range list {
-			names = append(names, storyName(c.(*operation)))
+			names = append(names, fmt.Sprint(file.TagOf(c)))
 		}
 		return names
 	}
@@ -365,22 +366,18 @@ func orNothing(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// story returns what waits, and for what.
-func (s *sequence) story() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// heldStory tells what waits, and for what.
+func heldStory(held []file.Held) string {
 	var list []string
 	before := ""
-	for _, w := range s.order.Waiting() {
+	for _, h := range held {
 		var ahead []string
-		for _, t := range w.Ahead {
-			ahead = append(ahead, storyName(t))
+		for _, t := range h.Behind {
+			ahead = append(ahead, turnStory(t))
 		}
-		name := storyName(w.Of)
-		if x, ok := w.Of.(*extension); ok {
-			for _, run := range x.runs {
-				name += fmt.Sprintf(" %d+%d", run.from, run.to-run.from)
-			}
+		name := turnStory(h.Turn)
+		for _, run := range h.Runs {
+			name += fmt.Sprintf(" %d+%d", run.From, run.To-run.From)
 		}
 		reason := " for " + strings.Join(ahead, " and ")
 		if last := len(list) - 1; reason == before {
@@ -396,16 +393,14 @@ func (s *sequence) story() string {
 	return strings.Join(list, "; ")
 }
 
-func storyName(t turn) string {
-	switch t := t.(type) {
-	case *operation:
-		return fmt.Sprint(t.tag)
-	case *extension:
+func turnStory(t file.Turn) string {
+	switch t.Task {
+	case file.Extends:
 		return "fallocate"
-	case *cutBack:
-		return "cut back after " + fmt.Sprint(t.o.tag)
-	case *aloneTurn:
+	case file.CutsBack:
+		return "cut back after " + fmt.Sprint(t.Tag)
+	case file.Resizes:
 		return "truncate"
 	}
-	return fmt.Sprintf("%T", t)
+	return fmt.Sprint(t.Tag)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-39be8cca/asyncfile/internal/aio"
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
 
 // A layout is the buffers of one vectored operation, which lie in an arena with
@@ -138,7 +139,7 @@ func noise(n int) []byte {
 	rnd := rand.New(rand.NewPCG(1, 1))
 	p := make([]byte, n)
 	for i := range p {
-		if p[i] = byte(rnd.Uint32()); p[i] == canaryByte {
+		if p[i] = byte(rnd.Uint32()); p[i] == file.Canary {
 			p[i]++
 		}
 	}
@@ -226,7 +227,7 @@ func (f *vectoredFile) read(l *layout, off int, model []byte) error {
 	if !gaps {
 		return errors.New("ReadvAt has written between the buffers")
 	}
-	if bytes.IndexByte(got, canaryByte) >= 0 {
+	if bytes.IndexByte(got, file.Canary) >= 0 {
 		return errors.New("ReadvAt gives bytes of a bounce buffer that no read put there")
 	}
 	if want == 0 {
@@ -244,7 +245,7 @@ func sameBytes(what string, got, want []byte) error {
 		return fmt.Errorf("%s: %d bytes, want %d", what, len(got), len(want))
 	}
 	for i := range got {
-		if got[i] == canaryByte {
+		if got[i] == file.Canary {
 			return fmt.Errorf("%s: byte %d of %d was never put into the bounce buffer", what, i, len(got))
 		}
 		if got[i] != want[i] {
@@ -257,7 +258,7 @@ func sameBytes(what string, got, want []byte) error {
 // TestVectoredModel has every layout read and written at every kind of offset of a
 // file in every state, on every backend.
 func TestVectoredModel(t *testing.T) {
-	t.Setenv(verifyEnv, "1")
+	t.Setenv(file.VerifyEnv, "1")
 	for _, variant := range []struct {
 		name string
 		opts []Option
@@ -326,11 +327,11 @@ func (f *vectoredFile) checkAll(l *layout) {
 // A block may be larger than the largest bounce buffer that is kept: what goes
 // through one then takes a buffer of its own.
 func TestBounceOfLargeBlocks(t *testing.T) {
-	for _, unit := range []int{maxBounce, 2 * maxBounce, 8 * maxBounce} {
+	for _, unit := range []int{file.MaxBounce, 2 * file.MaxBounce, 8 * file.MaxBounce} {
 		inBubble(t, 4, func(s *scripted) {
 			contents := aiotest.NewMem(patternBytes(2*unit+1000, 3))
 			f := s.openOwn(contents)
-			f.align = aio.Alignment{Memory: 512, Offset: unit, ReadOffset: unit}
+			f.core.Align = aio.Alignment{Memory: 512, Offset: unit, ReadOffset: unit}
 			calls := 0
 			s.kernel.OnOp(func(op *aiotest.Op) aiotest.Verdict {
 				if calls++; calls > 10 || op.Len == 0 || op.Len%unit != 0 || op.Offset%int64(unit) != 0 {

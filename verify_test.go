@@ -1,94 +1,19 @@
 package asyncfile
 
 import (
-	"strings"
-	"sync"
-	"testing/synctest"
-
 	"bytes"
 	"context"
 	"os"
 	"os/exec"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed-39be8cca/asyncfile/internal/aiotest"
-	"github.com/seed-39be8cca/asyncfile/internal/order"
+	"github.com/seed-39be8cca/asyncfile/internal/file"
 )
-
-// newVerified returns the bounce buffers of a Ring that verifies.
-func newVerified() *bouncePool { return &bouncePool{verifier: testVerifier()} }
-
-// testVerifier returns a verifier that panics where a test can recover.
-func testVerifier() *verifier {
-	v := newVerifier()
-	v.fail = func(message string) { panic(message) }
-	return v
-}
-
-func canaries(n int) []byte { return bytes.Repeat([]byte{canaryByte}, n) }
-
-func TestVerifyIsOfTheEnvironment(t *testing.T) {
-	for value, want := range map[string]bool{"": false, "0": false, "1": true} {
-		t.Setenv(verifyEnv, value)
-		r, err := NewRing(WithBackend(BackendPool))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := r.bounces.get(4)[0] == canaryByte; got != want || r.verifier != nil != want {
-			t.Errorf("%s=%q: verifies %v, canaries %v; want %v", verifyEnv, value, r.verifier != nil, got, want)
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-// A bounce buffer comes full of canaries, whoever had it before.
-func TestCanaryFillsBuffers(t *testing.T) {
-	pools := newVerified()
-	for _, n := range []int{1, 512, 4096, 5000, maxBounce, maxBounce + 4096} {
-		for range 2 { // new, and reused
-			b := pools.get(n)
-			if !bytes.Equal(b[:cap(b)], canaries(cap(b))) {
-				t.Errorf("a buffer of %d bytes holds something else", n)
-			}
-			clear(b)
-			pools.put(b)
-		}
-	}
-}
-
-func TestCanaryFindsStrayWrites(t *testing.T) {
-	panics := func(call func()) (yes bool) {
-		defer func() { yes = recover() != nil }()
-		call()
-		return false
-	}
-	pools := newVerified()
-	b := pools.get(512)
-	b[:cap(b)][512] = 0
-	if !panics(func() { pools.put(b) }) {
-		t.Error("a byte behind the transfer was written, and nobody saw it")
-	}
-	seen := false
-	for range 100 { // under the race detector a sync.Pool drops some
-		pools = newVerified()
-		b = pools.get(512)
-		pools.put(b)
-		b[511] = 0
-		seen = seen || panics(func() { pools.get(1) })
-	}
-	if !seen {
-		t.Error("a byte of an idle buffer was written, and nobody saw it")
-	}
-	pools = newVerified()
-	b = pools.get(512)
-	clear(b)
-	if panics(func() { pools.put(b); pools.get(512) }) {
-		t.Error("a buffer was used as it should be, and somebody complained")
-	}
-}
 
 // findings are what a verifier has found, which goes on.
 type findings struct {
@@ -157,48 +82,13 @@ func TestVerifyFinds(t *testing.T) {
 			func(s *scripted) {
 				free := make(chan struct{})
 				for range defaultWorkers {
-					s.worker.lane.Go(jobFunc(func() { <-free }))
+					s.worker.core.Lane.Go(jobFunc(func() { <-free }))
 				}
 				op := write(0)
 				future := s.worker.Submit(op)[0]
 				op.Buf[0]++
 				close(free)
 				future.Wait()
-			},
-		},
-		{
-			"an order without sense", "the order of a file contradicts itself: order: the open epoch has -1 writes.",
-			func(s *scripted) {
-				f := &s.direct.sequence
-				settle := func(times int) {
-					f.mu.Lock()
-					defer f.mu.Unlock()
-					e := new(order.Entry[turn])
-					f.order.Enter(e, order.Write, 0, block)
-					_, owed := f.order.Release(e)
-					for range times {
-						f.order.Settle(owed)
-					}
-				}
-				settle(3)
-				s.direct.WriteAt(make([]byte, block), 0).Wait()
-				settle(0)
-				settle(0)
-			},
-		},
-		{
-			"a Sync that does not wait", "#0 sync may go, but is behind writes: 1 are not delivered.",
-			func(s *scripted) {
-				s.hold()
-				futures := s.submit(s.direct, write(0), Op{Kind: OpSync})
-				s.settle()
-				f := &s.direct.sequence
-				f.mu.Lock()
-				s.ring.verifier.sequence(f.order, &s.ring.core.Client(2).(*operation).entry)
-				f.mu.Unlock()
-				s.kernel.OnOp(nil)
-				s.kernel.Held()[0].Complete()
-				WaitAll(futures...)
 			},
 		},
 	} {
@@ -212,12 +102,10 @@ func TestVerifyFinds(t *testing.T) {
 				s.inBubble = true
 				s.settle()
 				var found findings
-				v := newVerifier()
-				v.fail = found.add
-				s.ring.verify(v)
+				s.ring.files.Verify(found.add)
 				tt.breaks(s)
 				s.kernel.OnOp(nil)
-				message := strings.ReplaceAll(strings.ReplaceAll(found.take(), s.direct.name, "FILE"), s.worker.name, "FILE")
+				message := strings.ReplaceAll(strings.ReplaceAll(found.take(), s.direct.Name(), "FILE"), s.worker.Name(), "FILE")
 				got, rest, _ := strings.Cut(strings.TrimPrefix(message, "asyncfile: ASYNCFILE_VERIFY: "), ".\n")
 				if got += "."; got != tt.want {
 					t.Errorf("found %q\n want %q", got, tt.want)
@@ -239,8 +127,8 @@ func TestVerifyFinds(t *testing.T) {
 // What is found is told, whatever the program has deferred: here a recover, and a
 // Close that waits for an operation which never ends.
 func TestVerifyCrashes(t *testing.T) {
-	if os.Getenv(verifyEnv) == "crash" {
-		os.Setenv(verifyEnv, "1")
+	if os.Getenv(file.VerifyEnv) == "crash" {
+		os.Setenv(file.VerifyEnv, "1")
 		s := newScripted(t, aiotest.New(4), WithQueueDepth(4))
 		defer func() { recover() }()
 		defer s.ring.Close()
@@ -248,7 +136,7 @@ func TestVerifyCrashes(t *testing.T) {
 		p := make([]byte, 512)
 		future := s.direct.WriteAt(p, 0)
 		s.direct.WriteAt(make([]byte, 512), 512) // is not answered
-		s.direct.lane.Ask()
+		s.direct.core.Lane.Ask()
 		op := s.kernel.Await(2)[0]
 		p[0]++
 		op.Complete()
@@ -258,7 +146,7 @@ func TestVerifyCrashes(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestVerifyCrashes$")
-	cmd.Env = append(os.Environ(), verifyEnv+"=crash")
+	cmd.Env = append(os.Environ(), file.VerifyEnv+"=crash")
 	out, err := cmd.CombinedOutput()
 	if err == nil || ctx.Err() != nil {
 		t.Errorf("the program ended with %v, %v", err, ctx.Err())
@@ -267,7 +155,7 @@ func TestVerifyCrashes(t *testing.T) {
 		"panic: asyncfile: ASYNCFILE_VERIFY: the buffer of #0 write 0+512 ",
 		"\n\tThe file may hold old bytes, new ones, or some of each.\n",
 		"\n\tFrom the call until Done the buffer is the library's",
-		"asyncfile.(*Ring).observes", // by the one that found it
+		"file.(*Group).observes", // by the one that found it
 	} {
 		if !bytes.Contains(out, []byte(want)) {
 			t.Errorf("%q is not in its output:\n%s", want, out)

@@ -71,7 +71,7 @@ func lossy(t *testing.T, seed uint64, name string, opts ...Option) (failed []boo
 	}
 	defer other.Close()
 	if seed%2 == 1 {
-		a.companion.reopen = refuseReopen
+		a.core.Companion.Reopen = refuseReopen
 	}
 	f := a.File()
 	rng := rand.New(rand.NewPCG(seed, 1))

@@ -118,6 +118,8 @@ func (w *Writer) Close() error {
 // made reports whether NewWriter made w.
 func (w *Writer) made() bool { return w != nil && w.file != nil }
 
+var errNoWriter = invalid("a Writer that nothing made: use one of NewWriter")
+
 // Offset returns where the next byte goes. Where Close or Flush returned an
 // error, that error tells how far the file can be trusted.
 func (w *Writer) Offset() int64 {
@@ -136,8 +138,8 @@ func (w *Writer) room() ([]byte, error) {
 		return nil, fmt.Errorf("asyncfile: Writer: %w", fs.ErrClosed)
 	case w.err != nil:
 		return nil, w.err
-	case w.file.closed() != nil: // now, since nobody may come to Flush any more
-		w.err = &StreamError{w.Offset(), w.file.pathError(OpWrite, w.file.closed())}
+	case w.file.core.Refusal() != nil: // now, since nobody may come to Flush any more
+		w.err = &StreamError{w.Offset(), w.file.pathError(OpWrite, w.file.core.Refusal())}
 		return nil, w.err
 	case w.cur != nil:
 	case len(w.behind) < w.depth:

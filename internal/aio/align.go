@@ -34,6 +34,19 @@ func AlignedSlice(size, align int) []byte {
 	return p[skip : skip+size : skip+size]
 }
 
+// BufferAlign fits the memory and offset alignment of any device whose blocks
+// are not larger than a page.
+const BufferAlign = 4096
+
+// Buffer allocates size bytes that start at a multiple of BufferAlign, with huge pages
+// if they are so many.
+func Buffer(size int) []byte {
+	if size >= HugePage {
+		return HugeSlice(size)
+	}
+	return AlignedSlice(size, BufferAlign)
+}
+
 // HugePage is the size of a huge page where a page is 4 KiB. With pages of another
 // size the memory is aligned for nothing.
 const HugePage = 2 << 20

@@ -7,7 +7,7 @@ import (
 )
 
 // A walk is what is kept of a request's way through the drawing in doc.go
-// where its Ring is observed: verified (verify.go) or watched. Whoever owns the
+// where its Ring is observed: verified (check.go) or watched. Whoever owns the
 // request owns it.
 type walk struct {
 	stage Stage
