@@ -210,8 +210,8 @@ func (f *Future) WaitContext(ctx context.Context) (n int, err error) {
 	return f.outcome()
 }
 
-// Result returns the outcome if the operation has ended; ok reports whether it
-// has. It never blocks.
+// Result returns the outcome if the operation has ended, with the errors of Wait; ok
+// reports whether it has. It never blocks.
 func (f *Future) Result() (n int, err error, ok bool) {
 	if !f.isDone() {
 		f.ask()

@@ -71,6 +71,9 @@ func truncates(flag int) bool {
 // WithDirect has New set it, all of them have it until Close. Of two AsyncFiles on
 // duplicates the one that set it takes it back; the other goes on, through the
 // page cache.
+//
+// The errors are those of Open, but for what open(2) answers. A nil f answers
+// os.ErrInvalid, and a closed one fs.ErrClosed.
 func New(f *os.File, opts ...Option) (*AsyncFile, error) {
 	if f == nil {
 		return nil, invalid("New(nil): pass an open file")

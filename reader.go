@@ -23,7 +23,8 @@ type Reader struct {
 }
 
 // NewReader returns a Reader of f from offset off on, in bytes. It reads nothing
-// before it is asked to.
+// before it is asked to. No file, an offset below 0 and an option out of range answer
+// os.ErrInvalid.
 func NewReader(f *AsyncFile, off int64, opts ...StreamOption) (*Reader, error) {
 	c, err := newStreamConfig(f, off, opts)
 	if err != nil {
@@ -51,7 +52,8 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 }
 
 // WriteTo writes what is left of the file to w, until its end or the first
-// error.
+// error: a *StreamError of the file, that of w as it is, or io.ErrShortWrite where w
+// took less without one.
 func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 	if !r.made() {
 		return 0, errNoReader

@@ -105,7 +105,8 @@ func (r *Ring) Backend() Backend {
 }
 
 // Reason returns why the Ring is on the pool although BackendAuto looked for
-// native AIO, and nil where it is not so.
+// native AIO, and nil where it is not so: what NewRing answers with BackendAIO. That of
+// a Ring that nothing made answers os.ErrInvalid.
 func (r *Ring) Reason() error {
 	if !r.made() {
 		return errNoRing

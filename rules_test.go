@@ -123,17 +123,7 @@ var (
 	}
 
 	// errorless are those whose errors nobody has written down yet.
-	errorless = exceptions{
-		"future.go: Future.Result":      "those of Wait",
-		"open.go: New":                  "those of Open",
-		"ring.go: Ring.Reason":          "those of NewRing",
-		"reader.go: NewReader":          "",
-		"writer.go: NewWriter":          "",
-		"reader.go: Reader.WriteTo":     "",
-		"stream.go: StreamError.Unwrap": "",
-		"writer.go: Writer.Close":       "",
-		"writer.go: Writer.Flush":       "",
-	}
+	errorless = exceptions{}
 )
 
 const maxLines = 400

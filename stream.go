@@ -69,7 +69,7 @@ type StreamError struct {
 // Error says what failed, and where.
 func (e *StreamError) Error() string { return fmt.Sprintf("%v (at offset %d)", e.Err, e.Offset) }
 
-// Unwrap returns e.Err.
+// Unwrap returns e.Err, which answers errors.Is for the errno.
 func (e *StreamError) Unwrap() error { return e.Err }
 
 // A block is one operation of a stream.

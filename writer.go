@@ -27,7 +27,8 @@ type Writer struct {
 }
 
 // NewWriter returns a Writer to f from offset off on, in bytes. A file opened with
-// O_APPEND refuses its writes.
+// O_APPEND refuses its writes. No file, an offset below 0 and an option out of range
+// answer os.ErrInvalid.
 func NewWriter(f *AsyncFile, off int64, opts ...StreamOption) (*Writer, error) {
 	c, err := newStreamConfig(f, off, opts)
 	if err != nil {
@@ -81,7 +82,8 @@ func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// Flush writes what has been taken and waits until it is in the file.
+// Flush writes what has been taken and waits until it is in the file. An error, a
+// *StreamError, is the first of all writes so far; after Close it is fs.ErrClosed.
 func (w *Writer) Flush() error {
 	switch {
 	case !w.made():
@@ -106,7 +108,8 @@ func (w *Writer) owe(n int64) {
 }
 
 // Close is Flush, after which the Writer is of no more use. It returns the first
-// error of all writes, and leaves the file open.
+// error of all writes, a *StreamError, and leaves the file open. A second Close returns
+// fs.ErrClosed.
 func (w *Writer) Close() error {
 	err := w.Flush()
 	if w.made() {
