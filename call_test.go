@@ -121,7 +121,7 @@ func TestGoStarvesNoFile(t *testing.T) {
 		for range 3 {
 			r.Go(func() (int, error) { <-gate; return 0, nil })
 		}
-		f, err := OpenFile(shared.Name(), os.O_RDWR, 0, WithRing(r))
+		f, err := OpenFile(shared.Name(), os.O_RDWR, 0, WithRing(r), WithBackend(shared.Backend()))
 		if err != nil {
 			t.Fatal(err)
 		}
