@@ -531,10 +531,11 @@ func TestReadManyMerges(t *testing.T) {
 func TestReadManyRefuses(t *testing.T) {
 	f := openTest(t, putFile(t, testPattern(testBlock, 1)), os.O_RDONLY)
 	none := slices.Values([]Range{})
+	var noContext context.Context
 	for name, seq := range map[string]iter.Seq2[Chunk, error]{
 		"ReadMany of no file":       (*AsyncFile)(nil).ReadMany(t.Context(), none),
 		"ReadMany of no file: use":  new(AsyncFile).ReadMany(t.Context(), none),
-		"no context":                f.ReadMany(nil, none),
+		"no context":                f.ReadMany(noContext, none),
 		"no ranges":                 f.ReadMany(t.Context(), nil),
 		"WithReadDepth(0)":          f.ReadMany(t.Context(), none, WithReadDepth(0)),
 		"WithReadDepth(1025)":       f.ReadMany(t.Context(), none, WithReadDepth(1025)),

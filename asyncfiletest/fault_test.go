@@ -22,7 +22,6 @@ import (
 type fakeT struct {
 	testing.TB // nil: what is not below is not called
 	cleanups   []func()
-	dirs       int
 	failed     []string
 }
 
